@@ -1,0 +1,59 @@
+/* Lines for people, on stderr, masked. Called by layers 2 and up; never fails loudly. */
+#include "log.h"
+
+#include "buf.h"
+#include "secret.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define LINE_MAX_BYTES ((size_t)64 << 10)
+
+static void write_line(struct ah_log *log, enum ah_log_level level, const char *fmt, va_list args)
+{
+    static const char *const colors[] = {"\033[31m", "\033[33m", "", "\033[2m"};
+    static const char *const labels[] = {"error: ", "warning: ", "", ""};
+    struct ah_buf raw, line;
+    ah_buf_init(&raw, LINE_MAX_BYTES);
+    ah_buf_init(&line, 2 * LINE_MAX_BYTES);
+    ah_buf_vaddf(&raw, fmt, args);
+    if (log->color)
+        ah_buf_adds(&line, colors[level]);
+    ah_buf_adds(&line, "agenthost: ");
+    ah_buf_adds(&line, labels[level]);
+    ah_secret_mask(log->secrets, ah_buf_str(&raw), raw.n, &line);
+    if (log->color && colors[level][0])
+        ah_buf_adds(&line, "\033[0m");
+    ah_buf_addc(&line, '\n');
+    if (line.n > 0) {
+        if (log->sink)
+            log->sink(log->arg, level, line.p, line.n);
+        else
+            fwrite(line.p, 1, line.n, stderr);
+    }
+    ah_buf_drop(&raw);
+    ah_buf_drop(&line);
+}
+
+void ah_log_line(struct ah_log *log, enum ah_log_level level, const char *fmt, ...)
+{
+    if (level > log->level)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    write_line(log, level, fmt, args);
+    va_end(args);
+}
+
+void ah_log_once(struct ah_log *log, unsigned what, enum ah_log_level level, const char *fmt, ...)
+{
+    unsigned char *byte = &log->once[(what / 8) % sizeof log->once];
+    unsigned char bit = (unsigned char)(1u << (what % 8));
+    if (level > log->level || (*byte & bit))
+        return;
+    *byte |= bit;
+    va_list args;
+    va_start(args, fmt);
+    write_line(log, level, fmt, args);
+    va_end(args);
+}

@@ -1,0 +1,120 @@
+/* Runs and spans, and the effects they have on the world: what the journal holds about a script.
+ *
+ * Knows no Lua and no service. Everything goes to store.c as events; nothing here waits or sends.
+ * NULL spans are allowed everywhere and do nothing: a run without tracing has none, but its effects
+ * are still journalled. Owner thread only. */
+#ifndef AH_TRACE_H
+#define AH_TRACE_H
+
+#include "core.h"
+#include "err.h"
+#include "ids.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ah_trace; /* opaque, one per host */
+struct ah_run;   /* opaque: one run of a script = one trace */
+struct ah_span;  /* opaque, counted */
+
+struct ah_trace *ah_trace_new(struct ah_core *core,
+                              struct ah_error *err); /* needs loop, store, secrets, config, log */
+void ah_trace_free(struct ah_trace *t);              /* all runs must have ended */
+
+/* --- runs ---------------------------------------------------------------------------------- */
+
+struct ah_run_opts {
+    const char *name;        /* of the root span: the script's name without folder and .lua */
+    const char *script;      /* path as given, "" = none */
+    const char *identifier;  /* whose accounts; NULL = not known yet */
+    const char *project;     /* NULL = LANGSMITH_PROJECT / LANGCHAIN_PROJECT, else "default" */
+    const char *const *tags; /* NULL-terminated, or NULL */
+    const char *metadata;    /* JSON object text, or NULL */
+    const char *inputs;      /* JSON object text, or NULL */
+    size_t inputs_n;
+    bool traced; /* false: --no-trace, no spans at all */
+};
+
+/* Begins a run: a row, a root span of type chain, and a destination fixed from the configuration
+ * (none when tracing is off: the spans stay local and leave only by `trace push`).
+ * NULL: err. The caller holds the only reference; ah_run_end gives it back. */
+struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, struct ah_error *err);
+/* Ends open spans (children first, as cancelled), then the root, then the run. `outputs` is JSON
+ * object text or NULL; `failed` NULL = success. `run` is gone afterwards for the caller; spans that
+ * others still hold stay valid and ignore everything. */
+void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct ah_error *failed);
+
+const char *ah_run_id(const struct ah_run *run);         /* UUID: trace id, root span id, agent_run_id */
+const char *ah_run_identifier(const struct ah_run *run); /* "" = none */
+int ah_run_set_identifier(struct ah_run *run, const char *identifier);
+void ah_run_add_tags(struct ah_run *run, const char *const *tags);        /* before it ends */
+void ah_run_add_metadata(struct ah_run *run, const char *json, size_t n); /* merged by key */
+void ah_run_set_name(struct ah_run *run, const char *name);
+struct ah_span *ah_run_root(struct ah_run *run); /* borrowed; NULL when not traced */
+bool ah_run_sends(const struct ah_run *run);     /* has a destination */
+const char *ah_run_project(const struct ah_run *run);
+
+/* Sums over the run, for the tree at its end and for limits. */
+struct ah_run_totals {
+    int64_t input_tokens, output_tokens, model_calls, tool_calls, errors;
+    double cost;     /* USD */
+    bool cost_known; /* of every model call */
+};
+const struct ah_run_totals *ah_run_totals(const struct ah_run *run);
+
+/* --- spans --------------------------------------------------------------------------------- */
+
+enum ah_span_type {
+    AH_SPAN_CHAIN,
+    AH_SPAN_LLM,
+    AH_SPAN_TOOL,
+    AH_SPAN_RETRIEVER,
+    AH_SPAN_EMBEDDING,
+    AH_SPAN_PROMPT,
+    AH_SPAN_PARSER
+};
+/* -1: no such name ("chain", "llm", "tool", ...). */
+int ah_span_type_of(const char *name);
+
+/* A child of `parent` (of the root when NULL). `inputs` is JSON object text; registered secrets are
+ * masked here. One reference for the caller. NULL when the run is not traced or memory is out. */
+struct ah_span *ah_span_start(struct ah_run *run, struct ah_span *parent, enum ah_span_type type,
+                              const char *name, const char *inputs, size_t n);
+struct ah_span *ah_span_ref(struct ah_span *span);
+void ah_span_unref(struct ah_span *span);           /* does not end it */
+const char *ah_span_id(const struct ah_span *span); /* UUID; "" for NULL */
+struct ah_run *ah_span_run(struct ah_span *span);
+/* Before the end; later calls are ignored. */
+void ah_span_metadata(struct ah_span *span, const char *key, const char *json, size_t n);
+void ah_span_metadata_str(struct ah_span *span, const char *key, const char *value);
+void ah_span_extra(struct ah_span *span, const char *key, const char *json,
+                   size_t n); /* beside metadata: tool_call_id */
+void ah_span_tag(struct ah_span *span, const char *tag);
+void ah_span_event(struct ah_span *span, const char *name); /* "new_token": now */
+/* Tokens (usage_metadata JSON of spec/langsmith-api.md 4.2) and cost in USD (< 0: unknown). Written to
+ * outputs.usage_metadata and extra.metadata.usage_metadata at the end. */
+void ah_span_usage(struct ah_span *span, const char *usage_metadata, size_t n, int64_t input_tokens,
+                   int64_t output_tokens, double cost);
+/* Ends it once; a second call is ignored. `outputs` JSON object text or NULL. `error` NULL = success;
+ * else the text for LangSmith's `error` field. */
+void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char *error);
+
+/* --- effects ------------------------------------------------------------------------------- */
+
+enum ah_effect_class { AH_EFFECT_READ, AH_EFFECT_IDEMPOTENT, AH_EFFECT_UNSAFE };
+struct ah_effect; /* opaque: one call that reaches outside */
+
+/* Journals the intent of a call before it is queued: `kind` is "http", "model", "tool", "api"; `what`
+ * is the method and URL, or the tool's name; `args` is what is sent (hashed before masking). An unsafe
+ * intent is committed with synchronous=FULL. NULL with AH_JOURNAL: the journal is unusable and the
+ * call is unsafe (unless --no-journal). `run` NULL (the host's own calls): NULL without an error. */
+struct ah_effect *ah_effect_begin(struct ah_run *run, struct ah_span *span, enum ah_effect_class cls,
+                                  const char *kind, const char *what, const char *args, size_t n,
+                                  struct ah_error *err);
+/* The outcome: a result (`body`, may be NULL), or an error; AH_OUTCOME_UNKNOWN is kept as such.
+ * Frees it. NULL is fine. issued/completed are the op's two numbers. */
+void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int status, const char *body,
+                   size_t n, const struct ah_error *failed);
+
+#endif
