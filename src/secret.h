@@ -27,7 +27,12 @@ bool ah_secret_is_name(const char *variable);
 bool ah_secret_found(const struct ah_secrets *s, const char *p, size_t n);
 /* Appends p[0..n) to `to` with every registered text replaced by "[secret:NAME]". `s` may be NULL. */
 int ah_secret_mask(const struct ah_secrets *s, const char *p, size_t n, struct ah_buf *to);
-/* The same in place for a NUL-terminated text in memory of `size` bytes; a longer result is cut. */
+/* The length of the longest registered text in any of its forms; 0: none. Who masks a text that
+ * comes in pieces holds back this much, or exactly the tail that may still become one: */
+size_t ah_secret_longest(const struct ah_secrets *s);
+/* How many bytes at the end of p[0..n) are the beginning of a registered text (of 4 bytes or more). */
+size_t ah_secret_tail(const struct ah_secrets *s, const char *p, size_t n);
+/* ah_secret_mask in place for a NUL-terminated text in memory of `size` bytes; a longer result is cut. */
 void ah_secret_mask_str(const struct ah_secrets *s, char *text, size_t size);
 
 #endif

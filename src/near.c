@@ -1,0 +1,79 @@
+/* How far two names are apart, and which name was probably meant.
+ *
+ * Called wherever an unknown name is refused: options, commands, variables, connections, fields.
+ * Must never allocate: it runs while an error is being described. */
+#include "near.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#define NAME_MAX_BYTES 64 /* longer names are compared by their first bytes */
+#define EDIT 2            /* in half steps */
+#define CASE 1
+
+static size_t replace_cost(char a, char b)
+{
+    if (a == b)
+        return 0;
+    return tolower((unsigned char)a) == tolower((unsigned char)b) ? CASE : EDIT;
+}
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+/* Three rows of the usual matrix: the swap of neighbours looks two rows back. */
+size_t ah_near_distance(const char *a, const char *b)
+{
+    size_t rows[3][NAME_MAX_BYTES + 1];
+    size_t *before = rows[0], *above = rows[1], *row = rows[2];
+    size_t na = strlen(a), nb = strlen(b);
+    size_t beyond =
+        (na > NAME_MAX_BYTES ? na - NAME_MAX_BYTES : 0) + (nb > NAME_MAX_BYTES ? nb - NAME_MAX_BYTES : 0);
+    na = na > NAME_MAX_BYTES ? NAME_MAX_BYTES : na;
+    nb = nb > NAME_MAX_BYTES ? NAME_MAX_BYTES : nb;
+    for (size_t j = 0; j <= nb; j++)
+        above[j] = before[j] = j * EDIT;
+    for (size_t i = 1; i <= na; i++) {
+        row[0] = i * EDIT;
+        for (size_t j = 1; j <= nb; j++) {
+            row[j] =
+                min3(above[j] + EDIT, row[j - 1] + EDIT, above[j - 1] + replace_cost(a[i - 1], b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] != a[i - 2] && replace_cost(a[i - 1], b[j - 2]) <= CASE &&
+                replace_cost(a[i - 2], b[j - 1]) <= CASE) {
+                size_t swapped = before[j - 2] + EDIT + replace_cost(a[i - 1], b[j - 2]) +
+                                 replace_cost(a[i - 2], b[j - 1]);
+                if (swapped < row[j])
+                    row[j] = swapped;
+            }
+        }
+        size_t *spare = before;
+        before = above;
+        above = row;
+        row = spare;
+    }
+    return above[nb] + beyond * EDIT;
+}
+
+/* Near enough: about one edit in three letters, and never all of a word; or any difference of case. */
+const char *ah_near_best(const char *word, const char *const *names)
+{
+    size_t n = strlen(word);
+    size_t best = n < 3 ? EDIT : (n + 2) / 3 * EDIT;
+    const char *found = NULL;
+    for (; *names; names++) {
+        if (strcasecmp(word, *names) == 0)
+            return *names;
+        size_t d = ah_near_distance(word, *names);
+        if (d < best || (d == best && !found)) {
+            best = d;
+            found = *names;
+        }
+    }
+    if (found && best >= n * EDIT)
+        return NULL;
+    return found;
+}
