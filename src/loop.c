@@ -183,12 +183,12 @@ bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
             break;
         list_run(&loop->ready);
     }
-    if (commit_now(loop)) {
+    bool committed = commit_now(loop);
+    if (committed)
         list_run(&loop->start);
-    } else if (timeout_ms < 0 || timeout_ms > loop->commit_retry_ms) {
+    else if (timeout_ms < 0 || timeout_ms > loop->commit_retry_ms)
         timeout_ms = loop->commit_retry_ms;
-    }
-    bool busy = !list_empty(&loop->ready) || (!list_empty(&loop->start) && timeout_ms < 0);
+    bool busy = !list_empty(&loop->ready) || (committed && !list_empty(&loop->start));
     poll_once(loop, busy ? 0 : timeout_ms);
     return uv_loop_alive(&loop->uv) || loop->work > 0 || !list_empty(&loop->ready) ||
            !list_empty(&loop->start);

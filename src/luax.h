@@ -41,7 +41,8 @@ void ah_luax_class(lua_State *L, const char *mt, const luaL_Reg *methods, lua_CF
 
 /* Pushes a to-be-closed guard that owns a buffer; dropped on return, error or cancel. */
 struct ah_buf *ah_luax_guard_buf(lua_State *L, size_t max);
-/* Pushes a to-be-closed guard: on return, error or cancel, release(*slot) is called if *slot is set. */
+/* Pushes a to-be-closed guard: on return, error or cancel, release(*slot) is called if *slot is set.
+ * Only for the heap: when it runs after a raise, the C frames of the binding are gone. */
 void **ah_luax_guard(lua_State *L, void (*release)(void *));
 
 /* Pushes the error table (kind, code, status, message, retryable, request_id, attempts, waited (s),

@@ -41,6 +41,8 @@ struct ah_span *ah_task_span(lua_State *L); /* parent for new spans */
  * reference of the old one to the caller). */
 struct ah_span *ah_task_swap_span(lua_State *L, struct ah_span *span);
 
+struct ah_run *ah_task_swap_run(lua_State *L, struct ah_run *run); /* the same for the run */
+
 /* --- for host.c and lua_task.c --------------------------------------------------------------- */
 
 int ah_tasks_open(lua_State *L,
@@ -66,5 +68,7 @@ struct ah_op *ah_task_end_op(struct ah_task *t);
 int ah_task_results(lua_State *L, struct ah_task *t, bool *failed);
 /* Budget between two waits; 0 = none. From AH_LUA_INSTRUCTIONS or --instructions. */
 void ah_tasks_set_budget(struct ah_tasks *t, long instructions);
+/* While *flag is not 0, running Lua code raises "interrupted". May be set by a signal handler. */
+void ah_tasks_set_interrupt(struct ah_tasks *t, const volatile int *flag);
 
 #endif

@@ -45,6 +45,11 @@ struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, 
  * others still hold stay valid and ignore everything. */
 void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct ah_error *failed);
 
+/* Tasks hold the run they work for: a run that has ended stays valid until the last reference is gone
+ * and ignores everything. NULL is fine. */
+struct ah_run *ah_run_ref(struct ah_run *run);
+void ah_run_unref(struct ah_run *run);
+
 const char *ah_run_id(const struct ah_run *run);         /* UUID: trace id, root span id, agent_run_id */
 const char *ah_run_identifier(const struct ah_run *run); /* "" = none */
 int ah_run_set_identifier(struct ah_run *run, const char *identifier);

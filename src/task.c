@@ -1,0 +1,635 @@
+/* Tasks: coroutines that wait for ops. The one place that resumes, yields and anchors.
+ *
+ * Called by bindings (through task.h), by host.c and by the loop's ready phase. A host wait is a yield
+ * of one private marker. Scripts may have coroutines of their own inside a task: the resume and wrap
+ * given to them pass the marker outward, so that the wait reaches the task and its end comes back in.
+ * Must not know HTTP, services or policy. */
+#include "task.h"
+
+#include "limits.h"
+
+#include <assert.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OP_MT "ah.op"
+#define INNER_MT "ah.inner"
+#define HOOK_EVERY 100000
+
+static const char wait_marker; /* its address is what a host wait yields */
+
+struct ah_task {
+    struct ah_op end; /* first: ends when the task does; its references are the task's */
+    struct ah_tasks *tasks;
+    struct ah_task *next, *prev; /* of those that have not ended */
+    lua_State *co;
+    int anchor; /* registry reference of co, 0 = none */
+    int nargs;  /* for the next resume */
+    int nresults;
+    bool failed;
+    struct ah_ready ready;
+    struct ah_op *waiting; /* borrowed: its userdata is on co's stack */
+    struct ah_run *run;
+    struct ah_span *span;
+};
+
+struct ah_tasks {
+    struct ah_lua *lua;
+    struct ah_task alive; /* head of a circular list; only next and prev are used */
+    int alive_count, refs;
+    struct ah_task *current;
+    int blocked; /* > 0: somewhere between here and the task no yield can pass */
+    long budget, used;
+    bool spent; /* the budget is used up: the hook fires on every line */
+    const volatile int *interrupted;
+};
+
+static struct ah_tasks *tasks_of(lua_State *L)
+{
+    return ah_lua_of(L)->tasks;
+}
+
+/* --- budget --------------------------------------------------------------------------------------- */
+
+/* Raises from a safe point. Re-armed on every line once it has fired: a script may catch the error in
+ * a loop. It cannot interrupt one long C call. */
+static void on_hook(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    struct ah_tasks *t = tasks_of(L);
+    bool interrupted = t->interrupted && *t->interrupted;
+    if (!t->spent && !interrupted) {
+        t->used += HOOK_EVERY;
+        if (t->budget <= 0 || t->used < t->budget)
+            return;
+        t->spent = true;
+    }
+    lua_sethook(L, on_hook, LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    if (interrupted)
+        luaL_error(L, "interrupted");
+    luaL_error(L,
+               "the script ran %d million instructions without waiting for anything; an endless loop? "
+               "(--instructions N sets the limit)",
+               (int)(t->budget / 1000000));
+}
+
+static void arm_hook(lua_State *co)
+{
+    lua_sethook(co, on_hook, LUA_MASKCOUNT, HOOK_EVERY);
+}
+
+/* --- ops on a stack ------------------------------------------------------------------------------- */
+
+struct op_box {
+    struct ah_op *op;
+};
+
+static int m_op_release(lua_State *L)
+{
+    struct op_box *box = luaL_checkudata(L, 1, OP_MT);
+    struct ah_op *op = box->op;
+    box->op = NULL;
+    if (op) {
+        ah_op_wait(op, NULL, NULL);
+        ah_op_cancel(op);
+        ah_op_unref(op);
+    }
+    return 0;
+}
+
+static int new_box(lua_State *L)
+{
+    ah_luax_class(L, OP_MT, NULL, m_op_release);
+    ah_luax_new(L, sizeof(struct op_box), 0, OP_MT);
+    return 1;
+}
+
+static const char *why_blocked(lua_State *L)
+{
+    struct ah_tasks *t = tasks_of(L);
+    if (!t->current)
+        return "it must run inside a task";
+    if (t->blocked || !lua_isyieldable(L))
+        return "it cannot wait here: not while a module is loading (require), nor inside a function that "
+               "string.gsub or table.sort calls, nor in a __gc or __close that runs at a cancel";
+    return NULL;
+}
+
+void ah_task_check(lua_State *L, const char *name)
+{
+    const char *why = why_blocked(L);
+    if (why)
+        luaL_error(L, "%s: %s", name, why);
+}
+
+int ah_task_push_op(lua_State *L, struct ah_op *op)
+{
+    if (!op)
+        luaL_error(L, "out of memory");
+    if (!lua_checkstack(L, LUA_MINSTACK)) {
+        ah_op_unref(op);
+        luaL_error(L, "out of memory");
+    }
+    lua_pushcfunction(L, new_box); /* protected: the reference must not be lost */
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+        ah_op_cancel(op);
+        ah_op_unref(op);
+        lua_error(L);
+    }
+    ((struct op_box *)lua_touserdata(L, -1))->op = op;
+    lua_toclose(L, -1);
+    return lua_gettop(L);
+}
+
+struct ah_op *ah_task_op(lua_State *L, int idx)
+{
+    return ((struct op_box *)luaL_checkudata(L, idx, OP_MT))->op;
+}
+
+static void step(struct ah_task *t);
+
+static void on_op_done(struct ah_op *op, void *arg)
+{
+    struct ah_task *t = arg;
+    (void)op;
+    t->waiting = NULL;
+    step(t);
+}
+
+int ah_task_await(lua_State *L, int idx, lua_KFunction k)
+{
+    struct ah_tasks *tasks = tasks_of(L);
+    const char *why = why_blocked(L);
+    if (why)
+        return luaL_error(L, "%s", why);
+    struct ah_op *op = ah_task_op(L, idx);
+    tasks->current->waiting = op;
+    ah_op_wait(op, on_op_done, tasks->current);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&wait_marker);
+    return lua_yieldk(L, 1, idx, k);
+}
+
+/* --- context -------------------------------------------------------------------------------------- */
+
+struct ah_task *ah_task_current(lua_State *L)
+{
+    return tasks_of(L)->current;
+}
+
+struct ah_run *ah_task_run(lua_State *L)
+{
+    struct ah_task *t = ah_task_current(L);
+    return t ? t->run : NULL;
+}
+
+struct ah_span *ah_task_span(lua_State *L)
+{
+    struct ah_task *t = ah_task_current(L);
+    return t ? t->span : NULL;
+}
+
+struct ah_span *ah_task_swap_span(lua_State *L, struct ah_span *span)
+{
+    struct ah_task *t = ah_task_current(L);
+    if (!t)
+        return NULL;
+    struct ah_span *old = t->span;
+    t->span = span ? ah_span_ref(span) : NULL;
+    return old;
+}
+
+struct ah_run *ah_task_swap_run(lua_State *L, struct ah_run *run)
+{
+    struct ah_task *t = ah_task_current(L);
+    if (!t)
+        return NULL;
+    struct ah_run *old = t->run;
+    t->run = run ? ah_run_ref(run) : NULL;
+    return old;
+}
+
+/* --- life of a task ------------------------------------------------------------------------------- */
+
+static void release_context(struct ah_task *t)
+{
+    ah_span_unref(t->span);
+    ah_run_unref(t->run);
+    t->span = NULL;
+    t->run = NULL;
+}
+
+static void drop_anchor(struct ah_task *t)
+{
+    if (t->anchor && t->tasks->lua->L) {
+        luaL_unref(t->tasks->lua->L, LUA_REGISTRYINDEX, t->anchor);
+        t->tasks->refs--;
+    }
+    t->anchor = 0;
+    t->co = NULL;
+}
+
+/* The task has ended; results (or the error value) stay on its stack until the last reference goes. */
+static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_error *err)
+{
+    t->prev->next = t->next;
+    t->next->prev = t->prev;
+    t->tasks->alive_count--;
+    t->nresults = nresults;
+    t->failed = failed;
+    release_context(t);
+    ah_op_finish(&t->end, err);
+    ah_op_unref(&t->end); /* the reference of being alive */
+}
+
+static void cancel_task(struct ah_op *op)
+{
+    struct ah_task *t = (struct ah_task *)op;
+    struct ah_tasks *tasks = t->tasks;
+    if (tasks->current == t)
+        return; /* its binding raises instead: a running coroutine cannot be closed */
+    ah_loop_unready(op->loop, &t->ready);
+    if (t->waiting)
+        ah_op_wait(t->waiting, NULL, NULL);
+    t->waiting = NULL;
+    struct ah_task *before = tasks->current;
+    tasks->current = t; /* spans that its closers end belong to it */
+    tasks->blocked++;
+    lua_resetthread(t->co);
+    tasks->blocked--;
+    tasks->current = before;
+    lua_settop(t->co, 0);
+    end_task(t, 0, true, NULL); /* ah_op_finish says "cancelled" */
+}
+
+static void free_task(struct ah_op *op)
+{
+    struct ah_task *t = (struct ah_task *)op;
+    drop_anchor(t);
+    free(t);
+}
+
+static const struct ah_op_class task_class = {"task", cancel_task, free_task};
+
+/* Runs protected: 1 the failed coroutine (its error value on top), 2 struct ah_error *. Leaves the value
+ * as it is, unless it is a string: then the traceback is added. */
+static int describe_failure(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, 1);
+    struct ah_error *err = lua_touserdata(L, 2);
+    if (lua_type(co, -1) == LUA_TSTRING) {
+        luaL_traceback(L, co, lua_tostring(co, -1), 0);
+        lua_xmove(L, co, 1);
+        lua_replace(co, -2);
+    }
+    ah_luax_to_error(co, -1, err);
+    return 0;
+}
+
+static void fail(struct ah_task *t)
+{
+    struct ah_error err = {0};
+    lua_State *L = t->tasks->lua->L;
+    ah_err_set(&err, AH_SCRIPT, "the script failed, and its error could not be described");
+    if (lua_checkstack(L, 4) && lua_checkstack(t->co, 4)) {
+        lua_pushcfunction(L, describe_failure);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, t->anchor);
+        lua_pushlightuserdata(L, &err);
+        if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+            lua_pop(L, 1);
+    }
+    /* Closers run here; the error value is put back on the empty stack by lua_resetthread. */
+    t->tasks->current = t;
+    t->tasks->blocked++;
+    lua_pushvalue(t->co, -1);
+    lua_State *co = t->co;
+    lua_xmove(co, L, 1);
+    lua_resetthread(co);
+    lua_settop(co, 0);
+    lua_xmove(L, co, 1);
+    t->tasks->blocked--;
+    t->tasks->current = NULL;
+    end_task(t, 1, true, &err);
+}
+
+static void step(struct ah_task *t)
+{
+    struct ah_tasks *tasks = t->tasks;
+    int nresults, nargs = t->nargs;
+    t->nargs = 0;
+    tasks->used = 0;
+    if (tasks->spent) {
+        tasks->spent = false;
+        arm_hook(t->co);
+    }
+    tasks->current = t;
+    int status = lua_resume(t->co, tasks->lua->L, nargs, &nresults);
+    tasks->current = NULL;
+    if (status == LUA_YIELD) {
+        bool host = nresults == 1 && lua_touserdata(t->co, -1) == (const void *)&wait_marker;
+        lua_pop(t->co, nresults);
+        if (!host) /* coroutine.yield() in a task lets the others run */
+            ah_loop_ready(t->end.loop, &t->ready);
+    } else if (status == LUA_OK) {
+        end_task(t, nresults, false, NULL);
+    } else {
+        fail(t);
+    }
+}
+
+static void run_ready(struct ah_ready *r)
+{
+    step((struct ah_task *)((char *)r - offsetof(struct ah_task, ready)));
+}
+
+struct ah_task *ah_task_spawn(lua_State *L, int nargs, struct ah_run *run, struct ah_span *span)
+{
+    struct ah_tasks *tasks = tasks_of(L);
+    lua_State *co = lua_newthread(L);
+    if (!lua_checkstack(co, nargs + LUA_MINSTACK))
+        luaL_error(L, "out of memory");
+    int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    struct ah_task *t = calloc(1, sizeof *t);
+    if (!t) {
+        luaL_unref(L, LUA_REGISTRYINDEX, anchor);
+        luaL_error(L, "out of memory");
+    }
+    lua_xmove(L, co, nargs + 1);
+    ah_op_init(&t->end, &task_class, tasks->lua->core->loop);
+    t->tasks = tasks;
+    t->co = co;
+    t->anchor = anchor;
+    t->nargs = nargs;
+    t->run = run ? ah_run_ref(run) : NULL;
+    t->span = span ? ah_span_ref(span) : NULL;
+    t->ready.run = run_ready;
+    t->next = &tasks->alive;
+    t->prev = tasks->alive.prev;
+    t->prev->next = t->next->prev = t;
+    tasks->alive_count++;
+    tasks->refs++;
+    arm_hook(co);
+    ah_op_ref(&t->end); /* the reference of being alive */
+    ah_loop_ready(t->end.loop, &t->ready);
+    return t;
+}
+
+struct ah_task *ah_task_ref(struct ah_task *t)
+{
+    ah_op_ref(&t->end);
+    return t;
+}
+
+void ah_task_unref(struct ah_task *t)
+{
+    if (t)
+        ah_op_unref(&t->end);
+}
+
+void ah_task_cancel(struct ah_task *t)
+{
+    ah_op_cancel(&t->end);
+}
+
+bool ah_task_done(const struct ah_task *t)
+{
+    return t->end.done;
+}
+
+struct ah_op *ah_task_end_op(struct ah_task *t)
+{
+    return &t->end;
+}
+
+int ah_task_results(lua_State *L, struct ah_task *t, bool *failed)
+{
+    *failed = t->failed;
+    int n = t->nresults;
+    if (n == 0)
+        return 0;
+    luaL_checkstack(L, n + 4, "too many results");
+    if (!lua_checkstack(t->co, n))
+        luaL_error(L, "out of memory");
+    int first = lua_gettop(t->co) - n + 1;
+    for (int i = 0; i < n; i++)
+        lua_pushvalue(t->co, first + i);
+    lua_xmove(t->co, L, n);
+    return n;
+}
+
+/* --- coroutines of scripts ------------------------------------------------------------------------ */
+
+/* When an outer coroutine is closed while an inner one waits for the host, the inner one is closed
+ * with it: its op must not wait for the collector. User value 1 is the inner coroutine. */
+static int m_inner_release(lua_State *L)
+{
+    struct ah_tasks *tasks = tasks_of(L);
+    if (lua_getiuservalue(L, 1, 1) == LUA_TTHREAD) {
+        lua_State *co = lua_tothread(L, -1);
+        if (lua_status(co) == LUA_YIELD) {
+            tasks->blocked++;
+            lua_resetthread(co);
+            tasks->blocked--;
+        }
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, 1);
+    }
+    return 0;
+}
+
+static int k_resume(lua_State *L, int status, lua_KContext inner_at);
+
+/* Resumes the coroutine `co` with nargs values on top of its stack. Returns the number of values pushed
+ * on L (results or one error value) with *ok, or does not return: a host wait goes outward. inner_at: index
+ * of the guard that is on L already, or 0. `co_at`: index of co on L. */
+static int resume_inner(lua_State *L, int co_at, int nargs, int inner_at, lua_KFunction k, bool *ok)
+{
+    struct ah_tasks *tasks = tasks_of(L);
+    lua_State *co = lua_tothread(L, co_at);
+    int nresults;
+    bool blocks = !lua_isyieldable(L);
+    tasks->blocked += blocks;
+    int status = lua_resume(co, L, nargs, &nresults);
+    tasks->blocked -= blocks;
+    if (status == LUA_YIELD && nresults == 1 && lua_touserdata(co, -1) == (const void *)&wait_marker) {
+        lua_pop(co, 1);
+        if (!inner_at) {
+            lua_settop(L, co_at);
+            ah_luax_class(L, INNER_MT, NULL, m_inner_release);
+            ah_luax_new(L, 1, 1, INNER_MT);
+            lua_pushvalue(L, co_at);
+            lua_setiuservalue(L, -2, 1);
+            lua_toclose(L, -1);
+            inner_at = lua_gettop(L);
+        }
+        lua_pushlightuserdata(L, (void *)(uintptr_t)&wait_marker);
+        return lua_yieldk(L, 1, inner_at, k);
+    }
+    *ok = status == LUA_OK || status == LUA_YIELD;
+    if (*ok && !lua_checkstack(L, nresults + 2)) {
+        lua_pop(co, nresults);
+        lua_pushliteral(L, "too many results to resume");
+        *ok = false;
+        return 1;
+    }
+    int n = *ok ? nresults : 1;
+    lua_xmove(co, L, n);
+    return n;
+}
+
+/* Results of resume: true and values, or false and the error. */
+static int finish_resume(lua_State *L, int n, bool ok)
+{
+    lua_pushboolean(L, ok);
+    lua_insert(L, -(n + 1));
+    return n + 1;
+}
+
+static int k_resume(lua_State *L, int status, lua_KContext inner_at)
+{
+    (void)status;
+    bool ok;
+    lua_settop(L, (int)inner_at);
+    int n = resume_inner(L, 1, 0, (int)inner_at, k_resume, &ok);
+    return finish_resume(L, n, ok);
+}
+
+/* Moves the arguments to co. False: co cannot be resumed, one error message is on L. */
+static bool pass_arguments(lua_State *L, lua_State *co, int nargs)
+{
+    if (lua_status(co) == LUA_OK && lua_gettop(co) == 0)
+        lua_pushliteral(L, "cannot resume dead coroutine");
+    else if (co == L || (lua_status(co) != LUA_OK && lua_status(co) != LUA_YIELD))
+        lua_pushliteral(L, "cannot resume non-suspended coroutine");
+    else if (!lua_checkstack(co, nargs))
+        lua_pushliteral(L, "too many arguments to resume");
+    else {
+        lua_xmove(L, co, nargs);
+        return true;
+    }
+    return false;
+}
+
+static int l_coroutine_resume(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTHREAD);
+    lua_State *co = lua_tothread(L, 1);
+    int nargs = lua_gettop(L) - 1;
+    bool ok = false;
+    int n = 1;
+    if (pass_arguments(L, co, nargs))
+        n = resume_inner(L, 1, nargs, 0, k_resume, &ok);
+    return finish_resume(L, n, ok);
+}
+
+static int finish_wrap(lua_State *L, int co_at, int n, bool ok)
+{
+    if (ok)
+        return n;
+    lua_State *co = lua_tothread(L, co_at);
+    int status = lua_status(co);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        tasks_of(L)->blocked++;
+        lua_resetthread(co); /* its closers run before the error goes on, as in Lua's own wrap */
+        tasks_of(L)->blocked--;
+    }
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int k_wrap(lua_State *L, int status, lua_KContext inner_at)
+{
+    (void)status;
+    bool ok;
+    lua_settop(L, (int)inner_at);
+    int n = resume_inner(L, 1, 0, (int)inner_at, k_wrap, &ok);
+    return finish_wrap(L, 1, n, ok);
+}
+
+static int l_wrapped(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_State *co = lua_tothread(L, 1);
+    int nargs = lua_gettop(L) - 1;
+    bool ok = false;
+    int n = 1;
+    if (pass_arguments(L, co, nargs))
+        n = resume_inner(L, 1, nargs, 0, k_wrap, &ok);
+    return finish_wrap(L, 1, n, ok);
+}
+
+static int l_coroutine_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, l_wrapped, 1);
+    return 1;
+}
+
+static const luaL_Reg coroutine_lib[] = {
+    {"resume", l_coroutine_resume},
+    {"wrap", l_coroutine_wrap},
+    {NULL, NULL},
+};
+
+/* --- the set of tasks ------------------------------------------------------------------------------ */
+
+int ah_tasks_open(lua_State *L, struct ah_lua *lua)
+{
+    struct ah_tasks *t = calloc(1, sizeof *t);
+    if (!t)
+        return -1;
+    t->lua = lua;
+    t->alive.next = t->alive.prev = &t->alive;
+    t->budget = AH_LUA_INSTRUCTIONS;
+    lua->tasks = t;
+    lua_getglobal(L, LUA_COLIBNAME);
+    luaL_setfuncs(L, coroutine_lib, 0);
+    lua_pop(L, 1);
+    return 0;
+}
+
+void ah_tasks_cancel_all(struct ah_tasks *t)
+{
+    while (t && t->alive.next != &t->alive) {
+        struct ah_task *task = ah_task_ref(t->alive.next);
+        ah_task_cancel(task);
+        drop_anchor(task);
+        ah_task_unref(task);
+    }
+}
+
+void ah_tasks_free(struct ah_tasks *t)
+{
+    if (!t)
+        return;
+    assert(t->alive_count == 0);
+    free(t);
+}
+
+int ah_tasks_alive(const struct ah_tasks *t)
+{
+    return t->alive_count;
+}
+
+int ah_tasks_refs(const struct ah_tasks *t)
+{
+    return t->refs;
+}
+
+void ah_tasks_set_budget(struct ah_tasks *t, long instructions)
+{
+    t->budget = instructions;
+}
+
+void ah_tasks_set_interrupt(struct ah_tasks *t, const volatile int *flag)
+{
+    t->interrupted = flag;
+}
