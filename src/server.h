@@ -33,14 +33,18 @@ struct ah_server_opts {
 struct ah_server *ah_server_open(struct ah_loop *loop, const struct ah_server_opts *opts,
                                  struct ah_error *err); /* NULL: AH_IO, e.g. port in use */
 int ah_server_port(const struct ah_server *s);
+/* A server in the background does not keep ah_loop_turn's answer true. */
+void ah_server_background(struct ah_server *s, bool background);
 /* Ends every exchange (open streams are cut), then the server. Exchanges stay valid until unref. */
 void ah_server_close(struct ah_server *s);
 
 /* Whole answer; copies. `headers` as "name: value\n" lines (Content-Length comes by itself). -1:
- * answered already, or the client is gone. */
+ * answered already, the client is gone, or a line is no header (then nothing was answered). Answers
+ * leave in the start phase, after the journal's commit. */
 int ah_exchange_reply(struct ah_exchange *x, int status, const char *headers, const char *body, size_t n);
 /* Streamed answer: begin, any number of writes, end. on_room (may be NULL) is told, from the ready
- * phase, when the queue fell below half of AH_HTTP_STREAM_QUEUE_BYTES or the client left. */
+ * phase, when the queue fell below half of AH_HTTP_STREAM_QUEUE_BYTES or the client left. A
+ * content-length in `headers` is kept: ending short of it cuts the connection. */
 int ah_exchange_begin(struct ah_exchange *x, int status, const char *headers, void (*on_room)(void *arg),
                       void *arg);
 /* 0 taken; 1 taken, but wait for on_room before the next; -1 the client is gone. */
