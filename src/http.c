@@ -1,0 +1,1065 @@
+/* HTTP client on libcurl's socket interface; the only file that knows curl.h.
+ *
+ * Called by services and by lua_http.c. The life of a request: queued (loop's start phase, after the
+ * journal's commit) -> attempt -> perhaps a wait and another attempt -> finished. libcurl's callbacks
+ * only copy bytes or hand them to a C consumer; they never call Lua, never finish an op, never start
+ * another transfer. Must not read JSON and must not know what a service means by its answer. */
+#include "http.h"
+
+#include "config.h"
+#include "limits.h"
+#include "log.h"
+#include "url.h"
+#include "version.h"
+
+#include <curl/curl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+
+#define POOL_MAX 256        /* easy handles kept for reuse */
+#define RECEIVE_BYTES 4096L /* a thousand transfers at once are normal: small buffers */
+#define SEND_BYTES 16384L
+#define REDIRECTS_MAX 5
+#define FILES_RESERVED 128 /* journal, scripts, terminal, libraries */
+#define CONNECTIONS_MAX 16384
+
+enum phase { PHASE_QUEUED, PHASE_FULL, PHASE_FLIGHT, PHASE_WAIT, PHASE_DONE };
+
+struct ah_http {
+    struct ah_loop *loop;
+    struct ah_log *log;
+    CURLM *multi;
+    struct ah_timer timer; /* libcurl's one timeout */
+    CURL *pool[POOL_MAX];
+    int pooled;
+    int in_flight, in_flight_max;
+    char *ca_file;
+    struct ah_http_impl *first, *last;           /* all unfinished requests */
+    struct ah_http_impl *full_first, *full_last; /* those that wait for a free connection */
+};
+
+struct ah_http_impl {
+    struct ah_http *http;
+    struct ah_http_op *self;
+    struct ah_http_impl *next, *prev;
+    struct ah_http_impl *full_next;
+    enum phase phase;
+
+    /* set before the first attempt */
+    char *method, *url, *body;
+    size_t body_n;
+    bool has_body, safe_to_repeat, stream, unsafe;
+    int redirects_left;
+    struct curl_slist *headers;
+    int64_t connect_ms, first_byte_ms, idle_ms, total_ms;
+    size_t max_body;
+    struct ah_http_retry retry;
+    struct ah_http_req hooks; /* only the callbacks and arg are used */
+
+    /* the current attempt */
+    CURL *easy;
+    struct ah_ready start;
+    struct ah_timer timer;                              /* the next limit, or the end of a wait */
+    size_t sent;                                        /* body bytes handed to libcurl */
+    bool paused, streamed;                              /* streamed: the consumer took a byte */
+    int64_t began_us, first_us, active_us, deadline_us; /* monotonic */
+    struct ah_error stopped; /* why we stopped it ourselves; kind AH_NONE: we did not */
+    char reason[CURL_ERROR_SIZE];
+};
+
+struct sock {
+    struct ah_watch watch;
+    curl_socket_t fd;
+    struct ah_http *http;
+};
+
+static void start_attempt(struct ah_ready *r);
+static void end_attempt(struct ah_http_impl *i, CURLcode code);
+
+/* --- libcurl's side: sockets, timer, bytes --------------------------------------------------------- */
+
+/* Finished transfers are collected here only, after libcurl has returned. */
+static void drain(struct ah_http *h)
+{
+    CURLMsg *msg;
+    int left;
+    while ((msg = curl_multi_info_read(h->multi, &left))) {
+        if (msg->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = msg->data.result; /* copied: the message dies with the handle's removal */
+        char *private = NULL;
+        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private);
+        end_attempt((struct ah_http_impl *)(void *)private, code);
+    }
+}
+
+static void on_socket_ready(struct ah_watch *w, int events)
+{
+    struct sock *s = w->arg;
+    struct ah_http *h = s->http;
+    int flags = 0, running;
+    if (events & AH_WATCH_ERROR)
+        flags |= CURL_CSELECT_ERR;
+    if (events & AH_WATCH_READ)
+        flags |= CURL_CSELECT_IN;
+    if (events & AH_WATCH_WRITE)
+        flags |= CURL_CSELECT_OUT;
+    curl_multi_socket_action(h->multi, s->fd, flags, &running);
+    drain(h);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
+{
+    struct ah_http *h = arg;
+    struct sock *s = assigned;
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (s) {
+            ah_watch_stop(&s->watch);
+            free(s);
+            curl_multi_assign(h->multi, fd, NULL);
+        }
+        return 0;
+    }
+    if (!s) {
+        s = calloc(1, sizeof *s);
+        if (!s)
+            return -1;
+        s->fd = fd;
+        s->http = h;
+        curl_multi_assign(h->multi, fd, s);
+    }
+    int events = 0;
+    if (what & CURL_POLL_IN)
+        events |= AH_WATCH_READ;
+    if (what & CURL_POLL_OUT)
+        events |= AH_WATCH_WRITE;
+    return ah_watch_start(h->loop, &s->watch, fd, events, on_socket_ready, s);
+}
+
+static void on_curl_timeout(struct ah_timer *t)
+{
+    struct ah_http *h = t->arg;
+    int running;
+    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    drain(h);
+}
+
+static int on_timer(CURLM *multi, long ms, void *arg)
+{
+    struct ah_http *h = arg;
+    (void)multi;
+    if (ms < 0) {
+        ah_timer_stop(&h->timer);
+        return 0;
+    }
+    int rc = ah_timer_start(h->loop, &h->timer, ms, on_curl_timeout, h);
+    ah_timer_background(&h->timer, h->in_flight == 0);
+    return rc;
+}
+
+static size_t on_read(char *to, size_t size, size_t count, void *arg)
+{
+    struct ah_http_impl *i = arg;
+    size_t n = i->body_n - i->sent;
+    if (n > size * count)
+        n = size * count;
+    memcpy(to, i->body + i->sent, n);
+    i->sent += n;
+    i->active_us = ah_clock_mono_us();
+    i->self->res.first_byte_sent = true;
+    return n;
+}
+
+/* Only for what may be sent again; without it libcurl cannot rewind, and says so. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct ah_http_impl *i = arg;
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > i->body_n)
+        return CURL_SEEKFUNC_FAIL;
+    i->sent = (size_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static long status_of(struct ah_http_impl *i)
+{
+    long status = 0;
+    curl_easy_getinfo(i->easy, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct ah_http_impl *i = arg;
+    struct ah_http_res *res = &i->self->res;
+    size_t n = size * count, keep = n;
+    int64_t now = ah_clock_mono_us();
+    i->active_us = now;
+    res->answer_began = true;
+    while (keep > 0 && (line[keep - 1] == '\r' || line[keep - 1] == '\n'))
+        keep--;
+    if (keep >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+        ah_buf_clear(&res->headers); /* a new answer: after 1xx, or after a proxy's own */
+        return n;
+    }
+    if (!i->first_us)
+        i->first_us = now;
+    const char *colon = memchr(line, ':', keep);
+    if (!colon)
+        return n;
+    size_t name = (size_t)(colon - line), at = name + 1;
+    while (at < keep && (line[at] == ' ' || line[at] == '\t'))
+        at++;
+    char *to = ah_buf_reserve(&res->headers, name + 2 + (keep - at) + 1);
+    if (!to) {
+        ah_err_set(&i->stopped, AH_LIMIT, "the answer's headers are larger than %zu KB",
+                   AH_HTTP_HEADER_BYTES >> 10);
+        return 0;
+    }
+    for (size_t k = 0; k < name; k++)
+        *to++ = (char)(line[k] >= 'A' && line[k] <= 'Z' ? line[k] + 32 : line[k]);
+    *to++ = ':';
+    *to++ = ' ';
+    memcpy(to, line + at, keep - at);
+    to[keep - at] = '\n';
+    res->headers.n += name + 2 + (keep - at) + 1;
+    res->headers.p[res->headers.n] = '\0';
+    return n;
+}
+
+static size_t feed_consumer(struct ah_http_impl *i, const char *p, size_t n)
+{
+    int rc = i->hooks.on_data(i->hooks.arg, p, n, &i->stopped);
+    if (rc == 1) {
+        i->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    if (rc != 0) {
+        if (i->stopped.kind == AH_NONE)
+            ah_err_set(&i->stopped, AH_CANCELLED, "the reader of the stream stopped it");
+        return 0;
+    }
+    i->streamed = true;
+    return n;
+}
+
+static size_t on_body(char *p, size_t size, size_t count, void *arg)
+{
+    struct ah_http_impl *i = arg;
+    struct ah_http_res *res = &i->self->res;
+    size_t n = size * count;
+    i->active_us = ah_clock_mono_us();
+    if (!i->first_us)
+        i->first_us = i->active_us;
+    res->status = (int)status_of(i);
+    bool good = res->status >= 200 && res->status < 300;
+    if (i->stream && good && i->hooks.on_data)
+        return feed_consumer(i, p, n);
+    if (i->stream && !good && res->body.n + n > AH_HTTP_ERROR_BODY_BYTES)
+        return n; /* enough to know what went wrong */
+    if (ah_buf_add(&res->body, p, n) != 0) {
+        ah_err_set(&i->stopped, AH_LIMIT, "the answer is larger than %zu bytes (max_body sets the limit)",
+                   i->max_body);
+        return 0;
+    }
+    return n;
+}
+
+/* --- lists ------------------------------------------------------------------------------------------ */
+
+static void link_request(struct ah_http *h, struct ah_http_impl *i)
+{
+    i->prev = h->last;
+    if (h->last)
+        h->last->next = i;
+    else
+        h->first = i;
+    h->last = i;
+}
+
+static void unlink_request(struct ah_http *h, struct ah_http_impl *i)
+{
+    if (i->prev)
+        i->prev->next = i->next;
+    else
+        h->first = i->next;
+    if (i->next)
+        i->next->prev = i->prev;
+    else
+        h->last = i->prev;
+}
+
+static void wait_for_room(struct ah_http *h, struct ah_http_impl *i)
+{
+    i->phase = PHASE_FULL;
+    i->full_next = NULL;
+    if (h->full_last)
+        h->full_last->full_next = i;
+    else
+        h->full_first = i;
+    h->full_last = i;
+}
+
+static void leave_waiting(struct ah_http *h, struct ah_http_impl *i)
+{
+    struct ah_http_impl *before = NULL;
+    for (struct ah_http_impl *at = h->full_first; at; before = at, at = at->full_next) {
+        if (at != i)
+            continue;
+        if (before)
+            before->full_next = i->full_next;
+        else
+            h->full_first = i->full_next;
+        if (h->full_last == i)
+            h->full_last = before;
+        return;
+    }
+}
+
+/* --- the end of a request ---------------------------------------------------------------------------- */
+
+static void finish(struct ah_http_impl *i, struct ah_error *err)
+{
+    struct ah_http *h = i->http;
+    struct ah_http_op *op = i->self;
+    if (i->phase == PHASE_DONE)
+        return;
+    i->phase = PHASE_DONE;
+    ah_timer_stop(&i->timer);
+    unlink_request(h, i);
+    op->res.done_us = ah_clock_mono_us() - i->began_us;
+    err->attempts = op->res.attempts;
+    err->waited_ms = op->res.waited_ms;
+    ah_op_finish(&op->op, err);
+    ah_op_unref(&op->op); /* the reference of being unfinished */
+}
+
+/* The easy handle leaves libcurl and goes back to the pool. */
+static void release_easy(struct ah_http_impl *i)
+{
+    struct ah_http *h = i->http;
+    if (!i->easy)
+        return;
+    curl_multi_remove_handle(h->multi, i->easy);
+    h->in_flight--;
+    if (h->pooled < POOL_MAX) {
+        curl_easy_reset(i->easy);
+        h->pool[h->pooled++] = i->easy;
+    } else {
+        curl_easy_cleanup(i->easy);
+    }
+    i->easy = NULL;
+    struct ah_http_impl *next = h->full_first;
+    if (next) {
+        h->full_first = next->full_next;
+        if (!h->full_first)
+            h->full_last = NULL;
+        next->phase = PHASE_QUEUED;
+        ah_loop_start(h->loop, &next->start);
+    }
+}
+
+/* "POST api.example.com/v1/x": for messages, without query and userinfo. */
+static void describe(const struct ah_http_impl *i, char *out, size_t size)
+{
+    struct ah_url u;
+    if (ah_url_parse(i->url, strlen(i->url), &u, NULL) != 0) {
+        snprintf(out, size, "%s", i->method);
+        return;
+    }
+    snprintf(out, size, "%s %.*s%.*s", i->method, (int)(u.host.n < 200 ? u.host.n : 200), u.host.p,
+             (int)(u.path.n < 200 ? u.path.n : 200), u.path.p ? u.path.p : "");
+}
+
+static void host_name(const struct ah_http_impl *i, char *out, size_t size)
+{
+    struct ah_url u;
+    out[0] = '\0';
+    if (ah_url_parse(i->url, strlen(i->url), &u, NULL) == 0)
+        snprintf(out, size, "%.*s:%d", (int)(u.host.n < 200 ? u.host.n : 200), u.host.p, u.port);
+}
+
+static void tls_error(struct ah_error *err, const char *host, const char *reason)
+{
+    const char *help = "check the address, or name a CA file in SSL_CERT_FILE";
+    if (strstr(reason, "expired"))
+        help = "the server's certificate has expired; its owner must renew it";
+    else if (strstr(reason, "self-signed") || strstr(reason, "self signed"))
+        help = "the server signs for itself; if you trust it, name its certificate in SSL_CERT_FILE";
+    else if (strstr(reason, "match") || strstr(reason, "subject name"))
+        help = "the certificate belongs to another host name; check the URL";
+    ah_err_set(err, AH_NETWORK, "the TLS certificate of %s was not accepted (%s): %s", host, reason, help);
+    snprintf(err->code, sizeof err->code, "tls");
+}
+
+/* What libcurl says, in our words. */
+static void transport_error(struct ah_http_impl *i, CURLcode code, struct ah_error *err)
+{
+    char host[256];
+    const char *reason = i->reason[0] ? i->reason : curl_easy_strerror(code);
+    host_name(i, host, sizeof host);
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        ah_err_set(err, AH_NETWORK, "no such host as %s (%s): check the URL and your network", host, reason);
+        err->retryable = true;
+        break;
+    case CURLE_COULDNT_CONNECT:
+        ah_err_set(err, AH_NETWORK, "could not connect to %s (%s): is it running, and is the port right?",
+                   host, reason);
+        err->retryable = true;
+        break;
+    case CURLE_OPERATION_TIMEDOUT:
+        ah_err_set(err, AH_TIMEOUT, "no connection to %s within %.1f s", host, (double)i->connect_ms / 1000);
+        err->retryable = true;
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+        tls_error(err, host, reason);
+        break;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        ah_err_set(err, AH_CONFIG, "not a usable URL (%s)", reason);
+        break;
+    case CURLE_PARTIAL_FILE:
+        ah_err_set(err, AH_TRUNCATED, "the answer of %s stopped before its end", host);
+        err->retryable = true;
+        break;
+    case CURLE_BAD_CONTENT_ENCODING:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP_RETURNED_ERROR:
+        ah_err_set(err, AH_PROTOCOL, "%s did not answer in HTTP (%s)", host, reason);
+        break;
+    case CURLE_OUT_OF_MEMORY:
+        ah_err_set(err, AH_MEMORY, "out of memory during a request to %s", host);
+        break;
+    default: /* SEND_ERROR RECV_ERROR GOT_NOTHING HTTP2 HTTP2_STREAM SSL_CONNECT_ERROR ... */
+        ah_err_set(err, i->self->res.answer_began ? AH_TRUNCATED : AH_NETWORK,
+                   "the connection to %s failed (%s)", host, reason);
+        err->retryable = true;
+    }
+}
+
+static void status_error(struct ah_http_impl *i, int status, struct ah_error *err)
+{
+    char what[512];
+    describe(i, what, sizeof what);
+    enum ah_kind kind = AH_HTTP;
+    if (status == 401 || status == 403)
+        kind = AH_AUTH;
+    else if (status == 404)
+        kind = AH_NOT_FOUND;
+    else if (status == 400 || status == 422)
+        kind = AH_INVALID;
+    else if (status == 429)
+        kind = AH_RATE_LIMIT;
+    ah_err_set(err, kind, "%s was answered with status %d", what, status);
+    err->status = status;
+    err->retryable = status == 408 || status == 409 || status == 429 || status >= 500;
+}
+
+/* retry-after-ms, then retry-after in seconds or as a date. 0: nothing usable. */
+static int64_t parse_retry_after(const struct ah_http_res *res)
+{
+    char value[128], *end;
+    if (ah_http_header(res, "retry-after-ms", value, sizeof value)[0]) {
+        double ms = strtod(value, &end);
+        if (end != value && isfinite(ms) && ms > 0 && ms < 1e12) {
+            double up = ceil(ms);
+            return (int64_t)up;
+        }
+    }
+    if (!ah_http_header(res, "retry-after", value, sizeof value)[0])
+        return 0;
+    double s = strtod(value, &end);
+    if (end != value && *end == '\0') {
+        double ms = ceil(s * 1000);
+        return isfinite(s) && s > 0 && s < 1e9 ? (int64_t)ms : 0;
+    }
+    time_t at = curl_getdate(value, NULL);
+    if (at < 0)
+        return 0;
+    int64_t left = (int64_t)at - (int64_t)time(NULL);
+    return left > 0 ? left * 1000 : 0;
+}
+
+static void read_advice(const struct ah_http_res *res, struct ah_error *err)
+{
+    char value[16];
+    err->retry_after_ms = parse_retry_after(res);
+    ah_http_header(res, "x-should-retry", value, sizeof value);
+    if (strcmp(value, "true") == 0)
+        err->retryable = true;
+    else if (strcmp(value, "false") == 0)
+        err->retryable = false;
+    ah_http_request_id(res, err->request_id, sizeof err->request_id);
+}
+
+/* The verdict over one attempt. err stays AH_NONE when it succeeded. */
+static void judge(struct ah_http_impl *i, CURLcode code, struct ah_error *err)
+{
+    struct ah_http_res *res = &i->self->res;
+    if (i->stopped.kind != AH_NONE)
+        ah_err_move(err, &i->stopped);
+    else if (code != CURLE_OK)
+        transport_error(i, code, err);
+    else if (res->status >= 300 && res->status != 304)
+        status_error(i, res->status, err);
+    bool no_answer = err->kind != AH_NONE && err->status == 0;
+    if (no_answer && i->unsafe && res->first_byte_sent) {
+        char what[512], why[400];
+        describe(i, what, sizeof what);
+        snprintf(why, sizeof why, "%.390s", err->message);
+        ah_err_set(err, AH_OUTCOME_UNKNOWN,
+                   "%s left this machine and no whole answer came (%s): it may have been carried out; look "
+                   "before you repeat it",
+                   what, why);
+        err->retryable = false;
+    } else if (err->kind != AH_NONE && res->answer_began) {
+        read_advice(res, err);
+    }
+}
+
+/* Milliseconds to wait before the next attempt; -1: there is none. */
+static int64_t next_wait(struct ah_http_impl *i, const struct ah_error *err)
+{
+    struct ah_http_res *res = &i->self->res;
+    int max = i->retry.max < 0 ? 0 : i->retry.max > 0 ? i->retry.max : AH_RETRY_MAX;
+    if (!err->retryable || res->attempts > max)
+        return -1;
+    if (!i->safe_to_repeat && (res->first_byte_sent || res->answer_began))
+        return -1;
+    if (i->streamed && !(i->hooks.may_retry_stream && i->hooks.may_retry_stream(i->hooks.arg)))
+        return -1;
+    if (err->retry_after_ms > AH_RETRY_AFTER_MAX_MS)
+        return -1;
+    int64_t base = i->retry.base_ms > 0 ? i->retry.base_ms : AH_RETRY_BASE_MS;
+    int64_t cap = i->retry.cap_ms > 0 ? i->retry.cap_ms : AH_RETRY_CAP_MS;
+    int64_t wait = err->retry_after_ms;
+    if (wait <= 0) {
+        int doublings = res->attempts - 1;
+        double grown = (double)base * pow(2, doublings < 30 ? doublings : 30);
+        double jitter = 1 - 0.25 * ah_ids_unit(ah_loop_ids(i->http->loop));
+        double chosen = (grown < (double)cap ? grown : (double)cap) * jitter;
+        wait = (int64_t)chosen;
+    }
+    return ah_clock_mono_us() + wait * 1000 < i->deadline_us ? wait : -1;
+}
+
+static void queue_attempt(struct ah_http_impl *i)
+{
+    i->phase = PHASE_QUEUED;
+    ah_loop_start(i->http->loop, &i->start);
+}
+
+static void on_wait_over(struct ah_timer *t)
+{
+    struct ah_http_impl *i = t->arg;
+    ah_timer_stop(&i->timer);
+    queue_attempt(i);
+}
+
+/* GET and HEAD go on to the same origin. True: another attempt is queued. */
+static bool follow_redirect(struct ah_http_impl *i, struct ah_error *err)
+{
+    int status = i->self->res.status;
+    char location[4096], *target = NULL;
+    bool moved = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+    if (!moved || !ah_http_header(&i->self->res, "location", location, sizeof location)[0])
+        return false;
+    bool reading = strcmp(i->method, "GET") == 0 || strcmp(i->method, "HEAD") == 0;
+    CURLU *base = curl_url();
+    if (base && curl_url_set(base, CURLUPART_URL, i->url, 0) == CURLUE_OK &&
+        curl_url_set(base, CURLUPART_URL, location, 0) == CURLUE_OK)
+        curl_url_get(base, CURLUPART_URL, &target, 0);
+    curl_url_cleanup(base);
+    struct ah_url from, to;
+    bool same = target && ah_url_parse(i->url, strlen(i->url), &from, NULL) == 0 &&
+                ah_url_parse(target, strlen(target), &to, NULL) == 0 && ah_url_same_origin(&from, &to);
+    char *copy = same && reading && i->redirects_left > 0 ? strdup(target) : NULL;
+    curl_free(target);
+    if (!copy) {
+        char what[512];
+        describe(i, what, sizeof what);
+        ah_err_set(err, AH_HTTP, "%s was redirected (status %d), and the redirect was not followed: %s", what,
+                   status,
+                   !same     ? "it leads to another origin; use the final URL"
+                   : reading ? "too many redirects"
+                             : "only GET and HEAD follow redirects; use the final URL");
+        err->status = status;
+        return false;
+    }
+    i->redirects_left--;
+    free(i->url);
+    i->url = copy;
+    i->self->res.attempts--; /* the same attempt, one step further */
+    ah_buf_clear(&i->self->res.body);
+    queue_attempt(i);
+    return true;
+}
+
+static void end_attempt(struct ah_http_impl *i, CURLcode code)
+{
+    struct ah_http_res *res = &i->self->res;
+    struct ah_error err = {0};
+    long version = 0;
+    res->status = (int)status_of(i);
+    curl_easy_getinfo(i->easy, CURLINFO_HTTP_VERSION, &version);
+    res->http_version = version == CURL_HTTP_VERSION_2_0 ? 20 : version == CURL_HTTP_VERSION_1_0 ? 10 : 11;
+    if (i->first_us)
+        res->first_byte_us = i->first_us - i->began_us;
+    if (!i->has_body) { /* without a body the request itself is what executes */
+        long bytes = 0;
+        curl_easy_getinfo(i->easy, CURLINFO_REQUEST_SIZE, &bytes);
+        res->first_byte_sent = bytes > 0;
+    }
+    release_easy(i);
+    ah_timer_stop(&i->timer);
+    judge(i, code, &err);
+    if (code == CURLE_OK && follow_redirect(i, &err)) {
+        ah_err_drop(&err);
+        return;
+    }
+    if (i->hooks.classify)
+        i->hooks.classify(i->hooks.arg, res, &err);
+    int64_t wait = err.kind == AH_NONE ? -1 : next_wait(i, &err);
+    if (wait < 0) {
+        finish(i, &err);
+        return;
+    }
+    if (i->hooks.on_retry)
+        i->hooks.on_retry(i->hooks.arg, res->attempts, wait, &err);
+    ah_log_line(i->http->log, AH_LOG_DEBUG, "%s; attempt %d, next in %.2f s", err.message, res->attempts,
+                (double)wait / 1000);
+    res->waited_ms += wait;
+    i->phase = PHASE_WAIT;
+    if (ah_timer_start(i->http->loop, &i->timer, wait, on_wait_over, i) != 0)
+        finish(i, &err);
+    ah_err_drop(&err);
+}
+
+/* --- limits ------------------------------------------------------------------------------------------- */
+
+static int64_t next_limit(struct ah_http_impl *i, const char **what, int64_t *limit_ms)
+{
+    int64_t phase_end =
+        i->self->res.answer_began ? i->active_us + i->idle_ms * 1000 : i->active_us + i->first_byte_ms * 1000;
+    *what = i->self->res.answer_began ? "no byte came" : "no answer began";
+    *limit_ms = i->self->res.answer_began ? i->idle_ms : i->first_byte_ms;
+    if (i->paused && i->self->res.answer_began)
+        phase_end = INT64_MAX; /* it is our reader who is slow */
+    if (i->deadline_us <= phase_end) {
+        *what = "the request was not over";
+        *limit_ms = i->total_ms;
+        return i->deadline_us;
+    }
+    return phase_end;
+}
+
+static void on_limit(struct ah_timer *t)
+{
+    struct ah_http_impl *i = t->arg;
+    const char *what;
+    int64_t limit_ms, at = next_limit(i, &what, &limit_ms), left = at - ah_clock_mono_us();
+    if (left > 0) { /* bytes came since it was set */
+        ah_timer_start(i->http->loop, &i->timer, left / 1000 + 1, on_limit, i);
+        return;
+    }
+    char host[256];
+    host_name(i, host, sizeof host);
+    ah_err_set(&i->stopped, AH_TIMEOUT, "%s from %s within %.1f s", what, host, (double)limit_ms / 1000);
+    i->stopped.retryable = at != i->deadline_us;
+    end_attempt(i, CURLE_OPERATION_TIMEDOUT);
+}
+
+/* --- one attempt ---------------------------------------------------------------------------------------- */
+
+static CURL *take_easy(struct ah_http *h)
+{
+    return h->pooled > 0 ? h->pool[--h->pooled] : curl_easy_init();
+}
+
+static void set_body(struct ah_http_impl *i, CURL *e)
+{
+    if (i->has_body || strcmp(i->method, "POST") == 0) {
+        curl_easy_setopt(e, CURLOPT_POST, 1L);
+        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)i->body_n);
+        curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read);
+        curl_easy_setopt(e, CURLOPT_READDATA, i);
+        curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
+        if (i->safe_to_repeat) {
+            curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
+            curl_easy_setopt(e, CURLOPT_SEEKDATA, i);
+        }
+        if (strcmp(i->method, "POST") != 0)
+            curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, i->method);
+    } else if (strcmp(i->method, "HEAD") == 0) {
+        curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+    } else if (strcmp(i->method, "GET") != 0) {
+        curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, i->method);
+    }
+}
+
+static void set_options(struct ah_http_impl *i, CURL *e)
+{
+    curl_easy_setopt(e, CURLOPT_URL, i->url);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, i);
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else a cancel waits for a slow resolver */
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, i->headers);
+    curl_easy_setopt(e, CURLOPT_USERAGENT, "agenthost/" AH_VERSION);
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)i->connect_ms);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, i);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, i);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, i->reason);
+    if (!i->stream)
+        curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+    if (i->unsafe)
+        curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)AH_HTTP_UNSAFE_MAXAGE_S);
+    if (i->http->ca_file)
+        curl_easy_setopt(e, CURLOPT_CAINFO, i->http->ca_file);
+    set_body(i, e);
+}
+
+/* From the loop's start phase: the journal holds what led here. The one call of
+ * curl_multi_add_handle. */
+static void start_attempt(struct ah_ready *r)
+{
+    struct ah_http_impl *i = (struct ah_http_impl *)((char *)r - offsetof(struct ah_http_impl, start));
+    struct ah_http *h = i->http;
+    if (h->in_flight >= h->in_flight_max) {
+        wait_for_room(h, i);
+        return;
+    }
+    struct ah_http_res *res = &i->self->res;
+    i->easy = take_easy(h);
+    i->active_us = ah_clock_mono_us();
+    if (res->attempts++ == 0)
+        i->began_us = i->active_us;
+    i->phase = PHASE_FLIGHT;
+    i->sent = 0;
+    i->first_us = 0;
+    i->paused = i->streamed = false;
+    i->reason[0] = '\0';
+    res->status = 0;
+    res->first_byte_sent = res->answer_began = false;
+    ah_buf_clear(&res->body);
+    ah_buf_clear(&res->headers);
+    const char *what;
+    int64_t limit_ms, left = next_limit(i, &what, &limit_ms) - i->active_us;
+    struct ah_error err = {0};
+    if (!i->easy || ah_timer_start(h->loop, &i->timer, left / 1000 + 1, on_limit, i) != 0) {
+        if (i->easy)
+            curl_easy_cleanup(i->easy);
+        i->easy = NULL;
+        ah_err_set(&err, AH_MEMORY, "out of memory before a request");
+        finish(i, &err);
+        return;
+    }
+    set_options(i, i->easy);
+    h->in_flight++;
+    if (curl_multi_add_handle(h->multi, i->easy) != CURLM_OK) {
+        release_easy(i);
+        ah_err_set(&err, AH_IO, "libcurl refused the request");
+        finish(i, &err);
+    }
+}
+
+/* --- the op ---------------------------------------------------------------------------------------------- */
+
+static void cancel_request(struct ah_op *op)
+{
+    struct ah_http_op *self = (struct ah_http_op *)op;
+    struct ah_http_impl *i = self->impl;
+    struct ah_error err = {0};
+    if (i->phase == PHASE_QUEUED)
+        ah_loop_unstart(op->loop, &i->start);
+    else if (i->phase == PHASE_FULL)
+        leave_waiting(i->http, i);
+    bool in_flight = i->phase == PHASE_FLIGHT;
+    if (in_flight && i->unsafe && self->res.first_byte_sent) {
+        char what[512];
+        describe(i, what, sizeof what);
+        ah_err_set(&err, AH_OUTCOME_UNKNOWN,
+                   "%s was cancelled after it had left this machine: it may have been "
+                   "carried out; look before you repeat it",
+                   what);
+    }
+    release_easy(i);
+    finish(i, &err);
+}
+
+static void free_impl(struct ah_http_impl *i)
+{
+    if (!i)
+        return;
+    curl_slist_free_all(i->headers);
+    free(i->method);
+    free(i->url);
+    free(i->body);
+    ah_err_drop(&i->stopped);
+    free(i);
+}
+
+static void free_request(struct ah_op *op)
+{
+    struct ah_http_op *self = (struct ah_http_op *)op;
+    ah_buf_drop(&self->res.body);
+    ah_buf_drop(&self->res.headers);
+    free_impl(self->impl);
+    free(self);
+}
+
+static const struct ah_op_class http_class = {"the HTTP request", cancel_request, free_request};
+
+static bool is_token(const char *s)
+{
+    static const char extra[] = "!#$%&'*+-.^_`|~";
+    for (const char *p = s; *p; p++)
+        if (!((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+              strchr(extra, *p)))
+            return false;
+    return *s != '\0';
+}
+
+/* libcurl's ways: "Name:" removes a header, "Name;" sends an empty one. */
+static int add_header(struct ah_http_impl *i, const char *name, const char *value, struct ah_error *err)
+{
+    if (!is_token(name) || strpbrk(value, "\r\n"))
+        return ah_err_set(err, AH_INVALID, "header '%.64s' holds characters that HTTP does not allow", name);
+    struct ah_buf line;
+    ah_buf_init(&line, AH_HTTP_HEADER_BYTES);
+    if (value[0])
+        ah_buf_addf(&line, "%s: %s", name, value);
+    else
+        ah_buf_addf(&line, "%s;", name);
+    struct curl_slist *grown = line.failed ? NULL : curl_slist_append(i->headers, line.p);
+    bool too_long = line.failed;
+    ah_buf_drop(&line);
+    if (too_long)
+        return ah_err_set(err, AH_LIMIT, "header '%.64s' is too long", name);
+    if (!grown)
+        return ah_err_set(err, AH_MEMORY, "out of memory");
+    i->headers = grown;
+    return 0;
+}
+
+static int set_headers(struct ah_http_impl *i, const struct ah_http_req *req, struct ah_error *err)
+{
+    bool typed = false;
+    for (size_t k = 0; k < req->header_count; k++) {
+        if (strcasecmp(req->headers[k].name, "content-type") == 0)
+            typed = true;
+        if (add_header(i, req->headers[k].name, req->headers[k].value, err) != 0)
+            return -1;
+    }
+    struct curl_slist *grown = curl_slist_append(i->headers, "Expect:"); /* no waiting for 100 Continue */
+    if (grown)
+        i->headers = grown;
+    if (grown && !typed) {
+        grown = curl_slist_append(i->headers, "Content-Type:");
+        if (grown)
+            i->headers = grown;
+    }
+    return grown ? 0 : ah_err_set(err, AH_MEMORY, "out of memory");
+}
+
+static int64_t or_default(int64_t given, int64_t otherwise)
+{
+    return given > 0 ? given : otherwise;
+}
+
+static bool is_idempotent(const char *method)
+{
+    static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
+        if (strcmp(method, names[k]) == 0)
+            return true;
+    return false;
+}
+
+static int fill(struct ah_http_impl *i, const struct ah_http_req *req, struct ah_error *err)
+{
+    struct ah_url url;
+    const char *method = req->method ? req->method : req->has_body ? "POST" : "GET";
+    if (!is_token(method))
+        return ah_err_set(err, AH_INVALID, "'%.32s' is not an HTTP method", method);
+    if (ah_url_parse(req->url, strlen(req->url), &url, err) != 0)
+        return -1;
+    i->method = strdup(method);
+    i->url = strdup(req->url);
+    i->body = malloc(req->body_n + 1);
+    if (!i->method || !i->url || !i->body)
+        return ah_err_set(err, AH_MEMORY, "out of memory");
+    if (req->body_n)
+        memcpy(i->body, req->body, req->body_n);
+    i->body_n = req->body_n;
+    i->has_body = req->has_body && req->body_n > 0;
+    i->safe_to_repeat = req->idempotent || is_idempotent(method);
+    i->unsafe = !i->safe_to_repeat;
+    i->stream = req->stream;
+    i->redirects_left = req->refuse_redirects ? 0 : REDIRECTS_MAX;
+    i->connect_ms = or_default(req->connect_ms, AH_HTTP_CONNECT_MS);
+    i->first_byte_ms = or_default(req->first_byte_ms, AH_HTTP_FIRST_BYTE_MS);
+    i->idle_ms = or_default(req->idle_ms, AH_HTTP_IDLE_MS);
+    i->total_ms = or_default(req->total_ms, AH_HTTP_TOTAL_MS);
+    i->max_body = req->max_body ? req->max_body : AH_HTTP_BODY_BYTES;
+    i->retry = req->retry;
+    i->hooks = *req;
+    return set_headers(i, req, err);
+}
+
+struct ah_http_op *ah_http_send(struct ah_http *h, const struct ah_http_req *req, struct ah_error *err)
+{
+    struct ah_http_op *op = calloc(1, sizeof *op);
+    struct ah_http_impl *i = calloc(1, sizeof *i);
+    if (!op || !i) {
+        free(op);
+        free(i);
+        ah_err_set(err, AH_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (fill(i, req, err) != 0) {
+        free_impl(i);
+        free(op);
+        return NULL;
+    }
+    ah_op_init(&op->op, &http_class, h->loop);
+    op->impl = i;
+    ah_buf_init(&op->res.body, i->max_body);
+    ah_buf_init(&op->res.headers, AH_HTTP_HEADER_BYTES);
+    i->self = op;
+    i->http = h;
+    i->start.run = start_attempt;
+    i->began_us = ah_clock_mono_us();
+    i->deadline_us = i->began_us + i->total_ms * 1000;
+    link_request(h, i);
+    ah_op_ref(&op->op); /* the reference of being unfinished */
+    queue_attempt(i);
+    return op;
+}
+
+void ah_http_resume(struct ah_http_op *op)
+{
+    struct ah_http_impl *i = op->impl;
+    if (!i->paused || i->phase != PHASE_FLIGHT)
+        return;
+    i->paused = false;
+    i->active_us = ah_clock_mono_us();
+    curl_easy_pause(i->easy, CURLPAUSE_CONT); /* may call on_body at once; the end comes from the loop */
+}
+
+/* --- answers ----------------------------------------------------------------------------------------------- */
+
+const char *ah_http_header(const struct ah_http_res *res, const char *lower_name, char *out, size_t size)
+{
+    size_t name = strlen(lower_name);
+    out[0] = '\0';
+    for (const char *line = ah_buf_str(&res->headers); *line;) {
+        const char *end = strchr(line, '\n');
+        size_t n = end ? (size_t)(end - line) : strlen(line);
+        if (n >= name + 2 && memcmp(line, lower_name, name) == 0 && line[name] == ':') {
+            size_t value = n - name - 2;
+            if (value >= size)
+                value = size - 1;
+            memcpy(out, line + name + 2, value);
+            out[value] = '\0';
+        }
+        line += n + (end != NULL);
+    }
+    return out;
+}
+
+const char *ah_http_request_id(const struct ah_http_res *res, char *out, size_t size)
+{
+    static const char *const names[] = {"x-request-id", "request-id", "apim-request-id", "x-litellm-call-id"};
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
+        if (ah_http_header(res, names[k], out, size)[0])
+            break;
+    return out;
+}
+
+/* --- the client ---------------------------------------------------------------------------------------------- */
+
+/* Raises the soft limit of open files; answers how many transfers may run at once. Both ends of a
+ * connection may be ours (the emulator), so it is half of what is left. */
+static int choose_capacity(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return 256;
+    if (r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+            getrlimit(RLIMIT_NOFILE, &r);
+    }
+    if (r.rlim_cur == RLIM_INFINITY || r.rlim_cur > 2 * CONNECTIONS_MAX + FILES_RESERVED)
+        return CONNECTIONS_MAX;
+    long room = ((long)r.rlim_cur - FILES_RESERVED) / 2;
+    return room > 8 ? (int)room : 8;
+}
+
+void ah_http_set_ca(struct ah_http *h, const char *ca_file)
+{
+    free(h->ca_file);
+    h->ca_file = ca_file && ca_file[0] ? strdup(ca_file) : NULL;
+}
+
+struct ah_http *ah_http_new(struct ah_loop *loop, struct ah_log *log, struct ah_config *config,
+                            struct ah_error *err)
+{
+    struct ah_http *h = calloc(1, sizeof *h);
+    if (!h || !(h->multi = curl_multi_init())) {
+        free(h);
+        ah_err_set(err, AH_MEMORY, "out of memory");
+        return NULL;
+    }
+    h->loop = loop;
+    h->log = log;
+    h->in_flight_max = choose_capacity();
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)h->in_flight_max);
+    if (config)
+        ah_http_set_ca(h, ah_config_get(config, "SSL_CERT_FILE"));
+    if (!(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS))
+        ah_log_once(
+            log, AH_ONCE_RESOLVER, AH_LOG_WARN,
+            "this libcurl resolves host names while everything else waits; install one with c-ares or "
+            "threads");
+    return h;
+}
+
+void ah_http_free(struct ah_http *h)
+{
+    if (!h)
+        return;
+    while (h->first) {
+        struct ah_op *op = ah_op_ref(&h->first->self->op);
+        ah_op_cancel(op);
+        ah_op_unref(op);
+    }
+    while (h->pooled > 0)
+        curl_easy_cleanup(h->pool[--h->pooled]);
+    curl_multi_cleanup(h->multi); /* closes idle connections: calls on_socket */
+    ah_timer_stop(&h->timer);
+    free(h->ca_file);
+    free(h);
+}
+
+int ah_http_in_flight(const struct ah_http *h)
+{
+    return h->in_flight;
+}
