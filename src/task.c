@@ -30,8 +30,15 @@ struct ah_task {
     bool failed;
     struct ah_ready ready;
     struct ah_op *waiting; /* borrowed: its userdata is on co's stack */
+    struct join_op *joins; /* those who wait for its end */
     struct ah_run *run;
     struct ah_span *span;
+};
+
+struct join_op {
+    struct ah_op op;
+    struct ah_task *task; /* counted; NULL once it ended */
+    struct join_op *next, *prev;
 };
 
 struct ah_tasks {
@@ -229,6 +236,64 @@ static void drop_anchor(struct ah_task *t)
     t->co = NULL;
 }
 
+static void leave_task(struct join_op *j)
+{
+    struct ah_task *t = j->task;
+    if (!t)
+        return;
+    j->task = NULL;
+    if (j->prev)
+        j->prev->next = j->next;
+    else
+        t->joins = j->next;
+    if (j->next)
+        j->next->prev = j->prev;
+    ah_task_unref(t);
+}
+
+static void cancel_join(struct ah_op *op)
+{
+    leave_task((struct join_op *)op);
+    ah_op_finish(op, NULL);
+}
+
+static void free_join(struct ah_op *op)
+{
+    leave_task((struct join_op *)op);
+    free(op);
+}
+
+static const struct ah_op_class join_class = {"wait for a task", cancel_join, free_join};
+
+struct ah_op *ah_task_join(struct ah_task *t)
+{
+    struct join_op *j = calloc(1, sizeof *j);
+    if (!j)
+        return NULL;
+    ah_op_init(&j->op, &join_class, t->end.loop);
+    if (t->end.done) {
+        ah_op_finish(&j->op, NULL);
+        return &j->op;
+    }
+    j->task = ah_task_ref(t);
+    j->next = t->joins;
+    if (j->next)
+        j->next->prev = j;
+    t->joins = j;
+    return &j->op;
+}
+
+static void tell_joins(struct ah_task *t)
+{
+    while (t->joins) {
+        struct join_op *j = t->joins;
+        ah_op_ref(&j->op);
+        leave_task(j);
+        ah_op_finish(&j->op, NULL);
+        ah_op_unref(&j->op);
+    }
+}
+
 /* The task has ended; results (or the error value) stay on its stack until the last reference goes. */
 static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_error *err)
 {
@@ -239,6 +304,7 @@ static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_err
     t->failed = failed;
     release_context(t);
     ah_op_finish(&t->end, err);
+    tell_joins(t);
     ah_op_unref(&t->end); /* the reference of being alive */
 }
 
@@ -271,18 +337,18 @@ static void free_task(struct ah_op *op)
 
 static const struct ah_op_class task_class = {"task", cancel_task, free_task};
 
-/* Runs protected: 1 the failed coroutine (its error value on top), 2 struct ah_error *. Leaves the value
- * as it is, unless it is a string: then the traceback is added. */
+/* Runs protected: 1 the failed coroutine (its error value on top), 2 struct ah_error *. A text gets its
+ * traceback in err; the value itself stays as it is for who waits. */
 static int describe_failure(lua_State *L)
 {
     lua_State *co = lua_tothread(L, 1);
     struct ah_error *err = lua_touserdata(L, 2);
     if (lua_type(co, -1) == LUA_TSTRING) {
         luaL_traceback(L, co, lua_tostring(co, -1), 0);
-        lua_xmove(L, co, 1);
-        lua_replace(co, -2);
+        ah_err_set(err, AH_SCRIPT, "%s", lua_tostring(L, -1));
+    } else {
+        ah_luax_to_error(co, -1, err);
     }
-    ah_luax_to_error(co, -1, err);
     return 0;
 }
 
@@ -477,6 +543,13 @@ static int resume_inner(lua_State *L, int co_at, int nargs, int inner_at, lua_KF
     return n;
 }
 
+/* The host wait is over: the inner coroutine may live on after this call returns. */
+static void disarm_inner(lua_State *L, int inner_at)
+{
+    lua_pushnil(L);
+    lua_setiuservalue(L, inner_at, 1);
+}
+
 /* Results of resume: true and values, or false and the error. */
 static int finish_resume(lua_State *L, int n, bool ok)
 {
@@ -491,6 +564,7 @@ static int k_resume(lua_State *L, int status, lua_KContext inner_at)
     bool ok;
     lua_settop(L, (int)inner_at);
     int n = resume_inner(L, 1, 0, (int)inner_at, k_resume, &ok);
+    disarm_inner(L, (int)inner_at);
     return finish_resume(L, n, ok);
 }
 
@@ -547,6 +621,7 @@ static int k_wrap(lua_State *L, int status, lua_KContext inner_at)
     bool ok;
     lua_settop(L, (int)inner_at);
     int n = resume_inner(L, 1, 0, (int)inner_at, k_wrap, &ok);
+    disarm_inner(L, (int)inner_at);
     return finish_wrap(L, 1, n, ok);
 }
 

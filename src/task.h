@@ -62,8 +62,12 @@ struct ah_task *ah_task_ref(struct ah_task *t);
 void ah_task_unref(struct ah_task *t);
 void ah_task_cancel(struct ah_task *t);
 bool ah_task_done(const struct ah_task *t);
-/* The op that ends when the task does; op->err is set when it failed. Borrowed. */
+/* The op that ends when the task does; op->err is set when it failed. Borrowed. Waiting for it from a
+ * binding would cancel the task with the wait: use ah_task_join there. */
 struct ah_op *ah_task_end_op(struct ah_task *t);
+/* A new op that ends when the task does (successful or not); cancelling it only stops the waiting. One
+ * reference for the caller; NULL: out of memory. Any number of them. */
+struct ah_op *ah_task_join(struct ah_task *t);
 /* Pushes the results of a finished task (or its error value, with *failed set) on L. Returns how many. */
 int ah_task_results(lua_State *L, struct ah_task *t, bool *failed);
 /* Budget between two waits; 0 = none. From AH_LUA_INSTRUCTIONS or --instructions. */
