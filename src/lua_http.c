@@ -1,0 +1,793 @@
+/* host.http: request, get, post, and streamed answers as iterators. Called by scripts. Builds a
+ * request from a table, journals it as an effect, waits, and gives the answer back as a table. No
+ * policy: what a failure means is the script's business. */
+#include "lua_http.h"
+
+#include "http.h"
+#include "limits.h"
+#include "luajson.h"
+#include "luasecret.h"
+#include "sse.h"
+#include "task.h"
+#include "url.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define STREAM_MT "host.http.stream"
+#define RESPONSE_MT "host.http.response"
+#define URL_MAX_BYTES ((size_t)64 << 10)
+#define HEADERS_MAX 256
+
+/* --- from a table to a request ------------------------------------------------------------------- */
+
+/* Everything that a request points to while it is copied by ah_http_send. On the stack as a guard. */
+struct draft {
+    struct ah_buf url, body, text; /* text: header names and values, NUL-separated */
+    size_t offsets[2 * HEADERS_MAX];
+    struct ah_http_header headers[HEADERS_MAX + 1];
+    size_t header_count;
+    bool typed; /* a Content-Type was given */
+    struct ah_http_req req;
+};
+
+static void free_draft(void *p)
+{
+    struct draft *d = p;
+    ah_buf_drop(&d->url);
+    ah_buf_drop(&d->body);
+    ah_buf_drop(&d->text);
+    free(d);
+}
+
+static struct draft *push_draft(lua_State *L)
+{
+    void **slot = ah_luax_guard(L, free_draft);
+    struct draft *d = calloc(1, sizeof *d);
+    if (!d)
+        luaL_error(L, "out of memory");
+    ah_buf_init(&d->url, URL_MAX_BYTES);
+    ah_buf_init(&d->body, AH_SERVER_BODY_BYTES);
+    ah_buf_init(&d->text, 4 * AH_HTTP_HEADER_BYTES);
+    *slot = d;
+    return d;
+}
+
+/* The value on top of the stack. */
+static int add_header(lua_State *L, struct draft *d, const char *name, struct ah_error *err)
+{
+    if (d->header_count >= HEADERS_MAX)
+        return ah_err_set(err, AH_LIMIT, "more than %d request headers", HEADERS_MAX);
+    d->offsets[2 * d->header_count] = d->text.n;
+    ah_buf_add(&d->text, name, strlen(name) + 1);
+    d->offsets[2 * d->header_count + 1] = d->text.n;
+    if (ah_luasecret_expand(L, lua_gettop(L), &d->text, err) != 0)
+        return -1;
+    ah_buf_addc(&d->text, '\0');
+    d->header_count++;
+    if (strcasecmp(name, "content-type") == 0)
+        d->typed = true;
+    return d->text.failed ? ah_err_set(err, AH_LIMIT, "the request's headers are too large") : 0;
+}
+
+static int read_headers(lua_State *L, int idx, struct draft *d, struct ah_error *err)
+{
+    if (lua_getfield(L, idx, "headers") == LUA_TNIL) {
+        lua_pop(L, 1);
+        return 0;
+    }
+    luaL_checktype(L, -1, LUA_TTABLE);
+    int at = lua_gettop(L), rc = 0;
+    lua_pushnil(L);
+    while (rc == 0 && lua_next(L, at)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "header names must be strings");
+        const char *name = lua_tostring(L, -2);
+        if (lua_istable(L, -1)) {
+            size_t n = lua_rawlen(L, -1);
+            for (size_t i = 1; i <= n && rc == 0; i++) {
+                lua_rawgeti(L, -1, (lua_Integer)i);
+                rc = add_header(L, d, name, err);
+                lua_pop(L, 1);
+            }
+        } else {
+            rc = add_header(L, d, name, err);
+        }
+        lua_pop(L, 1);
+    }
+    lua_settop(L, at - 1);
+    return rc;
+}
+
+/* Appends k=v pairs of the table on top, keys sorted, to a URL or to a form body; pops it. */
+static int add_pairs(lua_State *L, struct ah_buf *to, bool form, struct ah_error *err)
+{
+    int at = lua_gettop(L), rc = 0;
+    lua_newtable(L); /* sorted keys: what we send does not depend on hash order */
+    lua_Integer count = 0;
+    lua_pushnil(L);
+    while (lua_next(L, at)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "names in query and form must be strings");
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, at + 1, ++count);
+    }
+    lua_getglobal(L, "table");
+    lua_getfield(L, -1, "sort");
+    lua_pushvalue(L, at + 1);
+    lua_call(L, 1, 0);
+    lua_settop(L, at + 1);
+    struct ah_buf *value = ah_luax_guard_buf(L, URL_MAX_BYTES);
+    for (lua_Integer i = 1; i <= count && rc == 0; i++) {
+        lua_rawgeti(L, at + 1, i);
+        const char *key = lua_tostring(L, -1);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, at);
+        lua_Integer many = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
+        bool list = lua_istable(L, -1);
+        for (lua_Integer k = 1; rc == 0 && k <= (list ? many : 1); k++) {
+            if (list)
+                lua_rawgeti(L, -1, k);
+            else
+                lua_pushvalue(L, -1);
+            if (lua_isboolean(L, -1)) {
+                lua_pushstring(L, lua_toboolean(L, -1) ? "true" : "false");
+                lua_replace(L, -2);
+            }
+            ah_buf_clear(value);
+            rc = ah_luasecret_expand(L, lua_gettop(L), value, err);
+            if (rc == 0 && form) {
+                if (to->n)
+                    ah_buf_addc(to, '&');
+                ah_url_encode(key, strlen(key), to);
+                ah_buf_addc(to, '=');
+                ah_url_encode(ah_buf_str(value), value->n, to);
+            } else if (rc == 0) {
+                ah_url_add_query(to, key, ah_buf_str(value), value->n);
+            }
+            lua_pop(L, 1);
+        }
+        lua_settop(L, at + 2);
+    }
+    lua_settop(L, at - 1);
+    return rc;
+}
+
+static int set_type(lua_State *L, struct draft *d, const char *type, struct ah_error *err)
+{
+    if (d->typed)
+        return 0;
+    lua_pushstring(L, type);
+    int rc = add_header(L, d, "Content-Type", err);
+    lua_pop(L, 1);
+    return rc;
+}
+
+static int read_body(lua_State *L, int idx, struct draft *d, struct ah_error *err)
+{
+    int given = 0, rc = 0;
+    if (lua_getfield(L, idx, "body") != LUA_TNIL) {
+        size_t n;
+        const char *s = luaL_checklstring(L, -1, &n);
+        ah_buf_add(&d->body, s, n);
+        given++;
+    }
+    if (lua_getfield(L, idx, "json") != LUA_TNIL) {
+        if (ah_luajson_encode(L, -1, &d->body, NULL, err) != 0)
+            return -1;
+        rc = set_type(L, d, "application/json", err);
+        given++;
+    }
+    if (rc == 0 && lua_getfield(L, idx, "form") != LUA_TNIL) {
+        luaL_checktype(L, -1, LUA_TTABLE);
+        rc = add_pairs(L, &d->body, true, err);
+        lua_pushnil(L); /* add_pairs popped the table */
+        if (rc == 0)
+            rc = set_type(L, d, "application/x-www-form-urlencoded", err);
+        given++;
+    }
+    if (given > 1)
+        luaL_error(L, "give one of body, json and form");
+    d->req.has_body = given > 0;
+    if (rc == 0 && d->body.failed)
+        rc = ah_err_set(err, AH_LIMIT, "the request's body is too large");
+    return rc;
+}
+
+static void read_timeout(lua_State *L, int idx, struct ah_http_req *req)
+{
+    static const char *const names[] = {"connect", "first_byte", "idle", "total", NULL};
+    int type = lua_getfield(L, idx, "timeout");
+    if (type == LUA_TNUMBER) {
+        req->total_ms = ah_luax_ms(L, idx, "timeout", 0);
+    } else if (type == LUA_TTABLE) {
+        ah_luax_fields(L, -1, "timeout", names);
+        int at = lua_gettop(L);
+        req->connect_ms = ah_luax_ms(L, at, "connect", 0);
+        req->first_byte_ms = ah_luax_ms(L, at, "first_byte", 0);
+        req->idle_ms = ah_luax_ms(L, at, "idle", 0);
+        req->total_ms = ah_luax_ms(L, at, "total", 0);
+    } else if (type != LUA_TNIL) {
+        luaL_error(L, "bad field 'timeout' (seconds or a table expected, got %s)", luaL_typename(L, -1));
+    }
+    lua_pop(L, 1);
+}
+
+static void read_retry(lua_State *L, int idx, struct ah_http_req *req)
+{
+    static const char *const names[] = {"base", "cap", "max", NULL};
+    int type = lua_getfield(L, idx, "retry");
+    if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1)) {
+        req->retry.max = -1;
+    } else if (type == LUA_TTABLE) {
+        ah_luax_fields(L, -1, "retry", names);
+        int at = lua_gettop(L);
+        int64_t max = ah_luax_int(L, at, "max", AH_RETRY_MAX);
+        if (max < 0 || max > 100)
+            luaL_error(L, "bad field 'max' (0 to 100 expected)");
+        req->retry.max = max == 0 ? -1 : (int)max;
+        req->retry.base_ms = ah_luax_ms(L, at, "base", 0);
+        req->retry.cap_ms = ah_luax_ms(L, at, "cap", 0);
+    } else if (type != LUA_TNIL) {
+        luaL_error(L, "bad field 'retry' (false or a table expected, got %s)", luaL_typename(L, -1));
+    }
+    lua_pop(L, 1);
+}
+
+/* Misuse raises; -1 for what the world does wrong (an unset secret, a URL from outside). */
+static int read_request(lua_State *L, int idx, struct draft *d, struct ah_error *err)
+{
+    static const char *const names[] = {"body",     "form",   "headers",  "idempotent", "json",
+                                        "max_body", "method", "query",    "retry",      "stream",
+                                        "timeout",  "url",    "redirect", NULL};
+    ah_luax_fields(L, idx, "request", names);
+    const char *url = ah_luax_need_str(L, idx, "url");
+    ah_buf_adds(&d->url, url);
+    if (lua_getfield(L, idx, "query") != LUA_TNIL) {
+        luaL_checktype(L, -1, LUA_TTABLE);
+        if (add_pairs(L, &d->url, false, err) != 0)
+            return -1;
+    }
+    d->req.method = ah_luax_str(L, idx, "method", NULL); /* stays on the stack, so it stays alive */
+    if (read_headers(L, idx, d, err) != 0 || read_body(L, idx, d, err) != 0)
+        return -1;
+    read_timeout(L, idx, &d->req);
+    read_retry(L, idx, &d->req);
+    d->req.idempotent = ah_luax_bool(L, idx, "idempotent", false);
+    d->req.stream = ah_luax_bool(L, idx, "stream", false);
+    d->req.refuse_redirects = !ah_luax_bool(L, idx, "redirect", true);
+    int64_t max = ah_luax_int(L, idx, "max_body", 0);
+    if (max < 0)
+        luaL_error(L, "bad field 'max_body' (bytes above 0 expected)");
+    d->req.max_body = (size_t)max;
+    if (d->url.failed)
+        return ah_err_set(err, AH_LIMIT, "the URL is too long");
+    for (size_t i = 0; i < d->header_count; i++)
+        d->headers[i] =
+            (struct ah_http_header){d->text.p + d->offsets[2 * i], d->text.p + d->offsets[2 * i + 1]};
+    d->req.url = d->url.p;
+    d->req.headers = d->headers;
+    d->req.header_count = d->header_count;
+    d->req.body = ah_buf_str(&d->body);
+    d->req.body_n = d->body.n;
+    return 0;
+}
+
+static enum ah_effect_class class_of(const struct ah_http_req *req)
+{
+    const char *m = req->method ? req->method : req->has_body ? "POST" : "GET";
+    if (strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0 || strcmp(m, "OPTIONS") == 0)
+        return AH_EFFECT_READ;
+    if (req->idempotent || strcmp(m, "PUT") == 0 || strcmp(m, "DELETE") == 0)
+        return AH_EFFECT_IDEMPOTENT;
+    return AH_EFFECT_UNSAFE;
+}
+
+/* Journals the intent, then queues. NULL: err. */
+static struct ah_http_op *send_draft(lua_State *L, struct draft *d, struct ah_effect **effect,
+                                     struct ah_error *err)
+{
+    char what[512];
+    snprintf(what, sizeof what, "%s %s",
+             d->req.method     ? d->req.method
+             : d->req.has_body ? "POST"
+                               : "GET",
+             d->req.url);
+    *effect = ah_effect_begin(ah_task_run(L), ah_task_span(L), class_of(&d->req), "http", what, d->req.body,
+                              d->req.body_n, err);
+    if (!*effect && err->kind != AH_NONE)
+        return NULL;
+    struct ah_http_op *op = ah_http_send(ah_lua_of(L)->core->http, &d->req, err);
+    if (!op)
+        ah_effect_end(*effect, 0, 0, 0, NULL, 0, err);
+    return op;
+}
+
+/* --- answers --------------------------------------------------------------------------------------- */
+
+static void push_headers(lua_State *L, const struct ah_http_res *res)
+{
+    lua_newtable(L);
+    for (const char *line = ah_buf_str(&res->headers); *line;) {
+        const char *end = strchr(line, '\n'), *colon = strchr(line, ':');
+        size_t n = end ? (size_t)(end - line) : strlen(line);
+        if (colon && (size_t)(colon - line) + 2 <= n) {
+            lua_pushlstring(L, line, (size_t)(colon - line));
+            lua_pushvalue(L, -1);
+            bool again = lua_rawget(L, -3) == LUA_TSTRING;
+            if (again)
+                lua_pushliteral(L, ", ");
+            else
+                lua_pop(L, 1);
+            lua_pushlstring(L, colon + 2, n - (size_t)(colon - line) - 2);
+            if (again)
+                lua_concat(L, 3);
+            lua_rawset(L, -3);
+        }
+        line += n + (end != NULL);
+    }
+}
+
+/* Fields that a whole answer and a streamed one share, into the table on top. */
+static void set_answer(lua_State *L, const struct ah_http_res *res)
+{
+    char id[128];
+    lua_pushinteger(L, res->status);
+    lua_setfield(L, -2, "status");
+    push_headers(L, res);
+    lua_setfield(L, -2, "headers");
+    lua_pushinteger(L, res->attempts);
+    lua_setfield(L, -2, "attempts");
+    lua_pushnumber(L, (double)res->waited_ms / 1000);
+    lua_setfield(L, -2, "waited");
+    if (ah_http_request_id(res, id, sizeof id)[0]) {
+        lua_pushstring(L, id);
+        lua_setfield(L, -2, "request_id");
+    }
+}
+
+static int push_failure(lua_State *L, struct ah_http_op *op)
+{
+    struct ah_error err = {0};
+    ah_err_copy(&err, &op->op.err);
+    ah_luax_fail(L, &err);
+    if (op->res.status) {
+        lua_pushlstring(L, ah_buf_str(&op->res.body), op->res.body.n);
+        lua_setfield(L, -2, "body");
+        push_headers(L, &op->res);
+        lua_setfield(L, -2, "headers");
+    }
+    return 2;
+}
+
+static int l_response_json(lua_State *L)
+{
+    size_t n;
+    struct ah_json v;
+    struct ah_error err = {0};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "body");
+    const char *s = luaL_checklstring(L, -1, &n);
+    if (ah_json_check(s, n, 0, &v, &err) != 0)
+        return ah_luax_fail(L, &err);
+    ah_luajson_push(L, v);
+    return 1;
+}
+
+static const luaL_Reg response_methods[] = {
+    {"json", l_response_json},
+    {NULL, NULL},
+};
+
+/* --- whole answers --------------------------------------------------------------------------------- */
+
+/* The effect lives beside the op in a guard: cancelled requests end it too. */
+static void end_effect_cancelled(void *p)
+{
+    struct ah_error err = {0};
+    ah_err_set(&err, AH_CANCELLED, "the HTTP request was cancelled");
+    ah_effect_end(p, 0, 0, 0, NULL, 0, &err);
+    ah_err_drop(&err);
+}
+
+/* Stack: 1 request, 2 effect guard's slot (light), 3 guard, 4 op. */
+static int k_request(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct ah_http_op *op = (struct ah_http_op *)ah_task_op(L, (int)idx);
+    if (!op->op.done)
+        return ah_task_await(L, (int)idx, k_request);
+    void **slot = lua_touserdata(L, 2);
+    struct ah_effect *effect = *slot;
+    *slot = NULL;
+    bool failed = op->op.err.kind != AH_NONE;
+    ah_effect_end(effect, op->op.issued, op->op.completed, op->res.status, ah_buf_str(&op->res.body),
+                  op->res.body.n, failed ? &op->op.err : NULL);
+    if (failed)
+        return push_failure(L, op);
+    lua_newtable(L);
+    set_answer(L, &op->res);
+    lua_pushlstring(L, ah_buf_str(&op->res.body), op->res.body.n);
+    lua_setfield(L, -2, "body");
+    luaL_setmetatable(L, RESPONSE_MT);
+    return 1;
+}
+
+static int l_stream(lua_State *L, struct draft *d);
+
+static int do_request(lua_State *L)
+{
+    struct ah_error err = {0};
+    lua_settop(L, 1);
+    lua_pushnil(L); /* 2: the slot */
+    void **slot = ah_luax_guard(L, end_effect_cancelled);
+    lua_pushlightuserdata(L, slot);
+    lua_replace(L, 2);
+    struct draft *d = push_draft(L);
+    int draft_at = lua_gettop(L);
+    if (read_request(L, 1, d, &err) != 0)
+        return ah_luax_fail(L, &err);
+    if (d->req.stream)
+        return l_stream(L, d);
+    struct ah_effect *effect = NULL;
+    struct ah_http_op *op = send_draft(L, d, &effect, &err);
+    if (!op)
+        return ah_luax_fail(L, &err);
+    *slot = effect;
+    lua_closeslot(L, draft_at); /* the request is copied */
+    lua_settop(L, draft_at - 1);
+    return k_request(L, LUA_OK, ah_task_push_op(L, &op->op));
+}
+
+static int l_request(lua_State *L)
+{
+    ah_task_check(L, "http.request");
+    luaL_checktype(L, 1, LUA_TTABLE);
+    return do_request(L);
+}
+
+/* get(url, opts) and post(url, opts): the options are copied, then url and method set. */
+static int short_form(lua_State *L, const char *name, const char *method)
+{
+    ah_task_check(L, name);
+    luaL_checkstring(L, 1);
+    if (!lua_isnoneornil(L, 2))
+        luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_newtable(L);
+    if (lua_istable(L, 2)) {
+        lua_pushnil(L);
+        while (lua_next(L, 2)) {
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, 3);
+        }
+    }
+    lua_pushvalue(L, 1);
+    lua_setfield(L, 3, "url");
+    lua_pushstring(L, method);
+    lua_setfield(L, 3, "method");
+    lua_replace(L, 1);
+    return do_request(L);
+}
+
+static int l_get(lua_State *L)
+{
+    return short_form(L, "http.get", "GET");
+}
+
+static int l_post(lua_State *L)
+{
+    return short_form(L, "http.post", "POST");
+}
+
+/* --- streamed answers ------------------------------------------------------------------------------ */
+
+/* Between libcurl's callback (which fills) and a reading task (which drains). */
+struct stream {
+    struct ah_http_op *op; /* counted */
+    struct ah_effect *effect;
+    struct ah_buf queue; /* bytes that came and were not read */
+    struct ah_op *news;  /* latch of the task that waits, or NULL */
+    bool began, paused, closed, sse_open, sse_ended;
+    struct ah_sse sse;
+    struct ah_buf events; /* "name\0" + length + data, one after another */
+};
+
+static void tell_reader(struct stream *s)
+{
+    if (s->news)
+        ah_op_finish(s->news, NULL);
+}
+
+static int on_stream_data(void *arg, const char *p, size_t n, struct ah_error *err)
+{
+    struct stream *s = arg;
+    s->began = true;
+    if (s->queue.n >= AH_HTTP_STREAM_QUEUE_BYTES) {
+        s->paused = true;
+        return 1;
+    }
+    if (ah_buf_add(&s->queue, p, n) != 0)
+        return ah_err_set(err, AH_MEMORY, "out of memory in a stream");
+    tell_reader(s);
+    return 0;
+}
+
+static void on_stream_done(struct ah_op *op, void *arg)
+{
+    struct stream *s = arg;
+    struct ah_http_op *http = (struct ah_http_op *)op;
+    ah_effect_end(s->effect, op->issued, op->completed, http->res.status, NULL, 0,
+                  op->err.kind != AH_NONE ? &op->err : NULL);
+    s->effect = NULL;
+    tell_reader(s);
+}
+
+static void close_stream(struct stream *s)
+{
+    if (s->closed)
+        return;
+    s->closed = true;
+    if (s->op) {
+        ah_op_wait(&s->op->op, NULL, NULL);
+        ah_op_cancel(&s->op->op);
+        ah_op_unref(&s->op->op);
+        s->op = NULL;
+    }
+    if (s->effect)
+        end_effect_cancelled(s->effect);
+    s->effect = NULL;
+    tell_reader(s);
+    ah_op_unref(s->news);
+    s->news = NULL;
+    ah_buf_drop(&s->queue);
+    ah_buf_drop(&s->events);
+    if (s->sse_open)
+        ah_sse_drop(&s->sse);
+    s->sse_open = false;
+}
+
+static int m_stream_release(lua_State *L)
+{
+    close_stream(luaL_checkudata(L, 1, STREAM_MT));
+    return 0;
+}
+
+/* The stream is user value 1 of nothing: the answer table holds it as a field that scripts do not see. */
+static struct stream *check_stream(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "stream");
+    struct stream *s = luaL_checkudata(L, -1, STREAM_MT);
+    lua_pop(L, 1);
+    return s;
+}
+
+/* A fresh latch for the one reader; NULL when another task reads already. */
+static struct ah_op *new_latch(lua_State *L, struct stream *s)
+{
+    if (s->news && !s->news->done)
+        luaL_error(L, "another task is reading this stream");
+    ah_op_unref(s->news);
+    s->news = ah_op_latch(ah_lua_of(L)->core->loop);
+    if (!s->news)
+        luaL_error(L, "out of memory");
+    return ah_op_ref(s->news);
+}
+
+static void resume_sender(struct stream *s)
+{
+    if (s->paused && s->op) {
+        s->paused = false;
+        ah_http_resume(s->op);
+    }
+}
+
+/* What failed, as an error value to raise: an iterator has no other way to say it. */
+static int raise_failure(lua_State *L, struct ah_error *from)
+{
+    struct ah_error err = {0};
+    ah_err_copy(&err, from);
+    ah_luax_push_error(L, &err);
+    return lua_error(L);
+}
+
+/* Stack: 1 the stream userdata, idx the latch. */
+static int k_chunk(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    for (;;) {
+        if (s->closed)
+            return 0;
+        if (s->queue.n > 0) {
+            lua_pushlstring(L, s->queue.p, s->queue.n);
+            ah_buf_clear(&s->queue);
+            resume_sender(s);
+            return 1;
+        }
+        if (s->op->op.done)
+            return s->op->op.err.kind == AH_NONE ? 0 : raise_failure(L, &s->op->op.err);
+        if (idx && !ah_task_op(L, (int)idx)->done)
+            return ah_task_await(L, (int)idx, k_chunk);
+        idx = ah_task_push_op(L, new_latch(L, s));
+    }
+}
+
+static int l_next_chunk(lua_State *L)
+{
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    ah_task_check(L, "res:chunks");
+    return k_chunk(L, LUA_OK, 0);
+}
+
+static int l_chunks(lua_State *L)
+{
+    check_stream(L);
+    lua_getfield(L, 1, "stream");
+    lua_pushcclosure(L, l_next_chunk, 1);
+    return 1;
+}
+
+static int keep_event(void *arg, const struct ah_sse_event *ev)
+{
+    struct stream *s = arg;
+    ah_buf_add(&s->events, ev->name, strlen(ev->name) + 1);
+    ah_buf_add(&s->events, &ev->n, sizeof ev->n);
+    return ah_buf_add(&s->events, ev->data, ev->n);
+}
+
+static bool push_event(lua_State *L, struct stream *s)
+{
+    if (s->events.n == 0)
+        return false;
+    size_t name = strlen(s->events.p) + 1, n;
+    memcpy(&n, s->events.p + name, sizeof n);
+    const char *data = s->events.p + name + sizeof n;
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, s->events.p);
+    lua_setfield(L, -2, "name");
+    lua_pushlstring(L, data, n);
+    lua_setfield(L, -2, "data");
+    ah_buf_consume(&s->events, name + sizeof n + n);
+    return true;
+}
+
+static bool is_complete(const char *data, size_t n)
+{
+    return ah_json_check(data, n, 0, NULL, NULL) == 0 || (n >= 6 && memcmp(data, "[DONE]", 6) == 0);
+}
+
+static int k_event(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    struct ah_error err = {0};
+    for (;;) {
+        if (s->closed)
+            return 0;
+        if (push_event(L, s))
+            return 1;
+        if (s->queue.n > 0) {
+            int rc = ah_sse_feed(&s->sse, s->queue.p, s->queue.n, &err);
+            ah_buf_clear(&s->queue);
+            resume_sender(s);
+            if (rc != 0)
+                return raise_failure(L, &err);
+            continue;
+        }
+        if (s->op->op.done) {
+            if (s->op->op.err.kind != AH_NONE)
+                return raise_failure(L, &s->op->op.err);
+            if (s->sse_ended)
+                return 0;
+            s->sse_ended = true;
+            if (ah_sse_end(&s->sse, is_complete, &err) != 0)
+                return raise_failure(L, &err);
+            continue;
+        }
+        if (idx && !ah_task_op(L, (int)idx)->done)
+            return ah_task_await(L, (int)idx, k_event);
+        idx = ah_task_push_op(L, new_latch(L, s));
+    }
+}
+
+static int l_next_event(lua_State *L)
+{
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    ah_task_check(L, "res:events");
+    return k_event(L, LUA_OK, 0);
+}
+
+static int l_events(lua_State *L)
+{
+    struct stream *s = check_stream(L);
+    if (!s->sse_open && !s->closed) {
+        ah_sse_init(&s->sse, keep_event, s);
+        ah_buf_init(&s->events, 2 * AH_SSE_EVENT_BYTES);
+        s->sse_open = true;
+    }
+    lua_getfield(L, 1, "stream");
+    lua_pushcclosure(L, l_next_event, 1);
+    return 1;
+}
+
+static int l_close(lua_State *L)
+{
+    close_stream(check_stream(L));
+    return 0;
+}
+
+static int m_answer_close(lua_State *L)
+{
+    lua_settop(L, 1);
+    return l_close(L);
+}
+
+/* Waits until the answer began or the request failed. Stack: 1 stream userdata, idx the latch. */
+static int k_stream(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    while (!s->began && !s->op->op.done) {
+        if (idx && !ah_task_op(L, (int)idx)->done)
+            return ah_task_await(L, (int)idx, k_stream);
+        idx = ah_task_push_op(L, new_latch(L, s));
+    }
+    if (!s->began && s->op->op.err.kind != AH_NONE)
+        return push_failure(L, s->op);
+    lua_newtable(L);
+    set_answer(L, &s->op->res);
+    lua_pushvalue(L, 1);
+    lua_setfield(L, -2, "stream");
+    luaL_setmetatable(L, RESPONSE_MT ".stream");
+    return 1;
+}
+
+static int l_stream(lua_State *L, struct draft *d)
+{
+    struct ah_error err = {0};
+    struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
+    ah_buf_init(&s->queue, 2 * AH_HTTP_STREAM_QUEUE_BYTES);
+    lua_replace(L, 1);
+    d->req.on_data = on_stream_data;
+    d->req.arg = s;
+    s->op = send_draft(L, d, &s->effect, &err);
+    if (!s->op) {
+        s->closed = true;
+        return ah_luax_fail(L, &err);
+    }
+    ah_op_wait(&s->op->op, on_stream_done, s);
+    return k_stream(L, LUA_OK, 0);
+}
+
+static const luaL_Reg stream_methods[] = {
+    {"chunks", l_chunks},
+    {"close", l_close},
+    {"events", l_events},
+    {NULL, NULL},
+};
+
+static const luaL_Reg http_lib[] = {
+    {"get", l_get},
+    {"post", l_post},
+    {"request", l_request},
+    {NULL, NULL},
+};
+
+int luaopen_host_http(lua_State *L)
+{
+    ah_luax_class(L, RESPONSE_MT, response_methods, NULL);
+    ah_luax_class(L, STREAM_MT, NULL, m_stream_release);
+    ah_luax_class(L, RESPONSE_MT ".stream", stream_methods, NULL);
+    luaL_getmetatable(L, RESPONSE_MT ".stream");
+    lua_pushcfunction(L, m_answer_close);
+    lua_setfield(L, -2, "__close");
+    luaL_newlib(L, http_lib);
+    return 1;
+}
