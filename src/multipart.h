@@ -8,8 +8,9 @@
 struct ah_buf;
 struct ah_error;
 
-/* Appends one part: boundary line, headers, payload, CRLF. `name` must hold no quote, CR or LF
- * (-1). `type` NULL = application/json. */
+/* Appends one part: boundary line, headers, payload, CRLF. `name` must hold no quote, backslash, CR or
+ * LF (-1). `type` NULL = application/json. The payload must not hold the boundary (callers make it
+ * from random bytes). */
 int ah_multipart_add(struct ah_buf *to, const char *boundary, const char *name, const char *type,
                      const char *p, size_t n);
 int ah_multipart_end(struct ah_buf *to, const char *boundary);
@@ -17,8 +18,8 @@ int ah_multipart_end(struct ah_buf *to, const char *boundary);
 int ah_multipart_boundary(const char *content_type, char *out, size_t size);
 
 struct ah_multipart_part {
-    const char *name;     /* decoded, NUL-terminated; valid in the callback only */
-    const char *type;     /* Content-Type, or "" */
+    const char *name;     /* decoded, NUL-terminated; "" if not given; valid in the callback only */
+    const char *type;     /* the whole Content-Type (with its parameters), or "" */
     const char *filename; /* or NULL */
     long long length;     /* by Content-Length or a length= parameter; -1: not given */
     int encoded;          /* the part carries a Content-Encoding (LangSmith refuses that) */

@@ -34,10 +34,10 @@ struct ah_sse {
 /* Limits: AH_SSE_LINE_BYTES a line, AH_SSE_EVENT_BYTES an event. */
 void ah_sse_init(struct ah_sse *s, int (*on_event)(void *, const struct ah_sse_event *), void *arg);
 void ah_sse_drop(struct ah_sse *s);
-/* -1: a limit (AH_LIMIT), or the callback stopped it (AH_CANCELLED). */
+/* -1: a limit (AH_LIMIT), no memory, or the callback stopped it (AH_CANCELLED); feed no more then. */
 int ah_sse_feed(struct ah_sse *s, const char *p, size_t n, struct ah_error *err);
-/* The input is over. 0: nothing was pending, or it was delivered because `complete` (may be NULL)
- * accepted its data. -1: AH_TRUNCATED, an event was cut. */
+/* The input is over. 0: nothing was pending, or it was delivered because `complete` (NULL: accepts
+ * nothing) accepted its data. -1: AH_TRUNCATED, an event was cut; AH_CANCELLED as above. */
 int ah_sse_end(struct ah_sse *s, bool (*complete)(const char *data, size_t n), struct ah_error *err);
 
 #endif

@@ -22,13 +22,15 @@ struct ah_url {
     struct ah_url_part userinfo, path, query; /* path starts with '/', or is empty; query without '?' */
 };
 
-/* http and https only; no control characters, spaces or backslashes; a fragment is an error.
+/* http and https only; ASCII without control characters, spaces or backslashes; whole %XX escapes; a
+ * host name, four numbers or an IPv6 address in brackets; a fragment is an error.
  * -1: AH_CONFIG with a sentence that quotes the URL without its userinfo. */
 int ah_url_parse(const char *s, size_t n, struct ah_url *out, struct ah_error *err);
 bool ah_url_same_origin(const struct ah_url *a, const struct ah_url *b);
 /* localhost, 127.0.0.0/8, ::1 */
 bool ah_url_is_loopback(const struct ah_url *u);
-/* base without trailing slashes + "/" + path without leading ones. The base may have a path. */
+/* base without trailing slashes + "/" + path without leading ones. The base may have a path, and a
+ * query, which then follows the path. */
 int ah_url_join(const char *base, const char *path, struct ah_buf *to);
 /* Everything but A-Z a-z 0-9 - . _ ~ becomes %XX. */
 int ah_url_encode(const char *s, size_t n, struct ah_buf *to);
