@@ -33,7 +33,8 @@ struct entry {
     char *name;
     char *value;
     size_t n;
-    bool whole; /* all its forms are registered */
+    bool whole;  /* all its forms are registered */
+    bool hidden; /* masked only */
 };
 
 struct ah_secrets {
@@ -315,44 +316,81 @@ static int add_forms(struct ah_secrets *s, const struct entry *e)
     return add_url_forms(s, e, e->value, e->n) == 0 ? add_base64_forms(s, e, e->value, e->n) : -1;
 }
 
-static struct entry *find_entry(const struct ah_secrets *s, const char *name)
+/* The entry that answers for a name. */
+static struct entry *find_answer(const struct ah_secrets *s, const char *name)
 {
     struct entry *e = s ? s->entries : NULL;
-    while (e && strcmp(e->name, name) != 0)
+    while (e && (e->hidden || strcmp(e->name, name) != 0))
         e = e->next;
     return e;
 }
 
-int ah_secret_add(struct ah_secrets *s, const char *name, const char *value, size_t n)
+/* Takes the entry of this name and value, if there is one, out of the list. */
+static struct entry *unlink_entry(struct ah_secrets *s, const char *name, const char *value, size_t n)
 {
-    struct entry *old = find_entry(s, name);
-    if (old && old->whole && old->n == n && memcmp(old->value, value, n) == 0)
-        return 0;
+    for (struct entry **at = &s->entries; *at; at = &(*at)->next) {
+        struct entry *e = *at;
+        if (e->n == n && memcmp(e->value, value, n) == 0 && strcmp(e->name, name) == 0) {
+            *at = e->next;
+            return e;
+        }
+    }
+    return NULL;
+}
+
+static struct entry *new_entry(const char *name, const char *value, size_t n)
+{
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
-        return -1;
+        return NULL;
     e->name = strdup(name);
     e->value = malloc(n + 1);
     if (!e->name || !e->value) {
         free_entry(e);
-        return -1;
+        return NULL;
     }
     memcpy(e->value, value, n);
     e->value[n] = '\0';
     e->n = n;
+    return e;
+}
+
+static int put(struct ah_secrets *s, const char *name, const char *value, size_t n, bool hidden)
+{
+    struct entry *e = unlink_entry(s, name, value, n);
+    if (!e && !(e = new_entry(name, value, n)))
+        return -1;
     /* In the list before its texts: they borrow its name, even if memory ends half-way. */
+    e->hidden = hidden;
     e->next = s->entries;
     s->entries = e;
     size_t name_len = strlen(name);
     if (name_len > s->longest_name)
         s->longest_name = name_len;
-    e->whole = n < AH_SECRET_MIN_BYTES || add_forms(s, e) == 0;
+    if (!e->whole)
+        e->whole = n < AH_SECRET_MIN_BYTES || add_forms(s, e) == 0;
     return e->whole ? 0 : -1;
+}
+
+int ah_secret_add(struct ah_secrets *s, const char *name, const char *value, size_t n)
+{
+    return put(s, name, value, n, false);
+}
+
+int ah_secret_hide(struct ah_secrets *s, const char *name, const char *value, size_t n)
+{
+    return put(s, name, value, n, true);
+}
+
+void ah_secret_forget(struct ah_secrets *s, const char *name)
+{
+    for (struct entry *e; (e = find_answer(s, name)) != NULL;)
+        e->hidden = true;
 }
 
 const char *ah_secret_get(const struct ah_secrets *s, const char *name, size_t *n)
 {
-    const struct entry *e = find_entry(s, name);
+    const struct entry *e = find_answer(s, name);
     if (n)
         *n = e ? e->n : 0;
     return e ? e->value : NULL;

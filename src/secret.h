@@ -18,6 +18,11 @@ void ah_secret_free(struct ah_secrets *s); /* wipes the values */
  * but not masked. The same name again replaces what ah_secret_get answers; the old text stays
  * masked. 0, or -1 without memory. */
 int ah_secret_add(struct ah_secrets *s, const char *name, const char *value, size_t n);
+/* Masks the text under that name, but ah_secret_get does not answer it: for values that are known and
+ * not in force (a .env that the environment overrides, real keys while emulating). */
+int ah_secret_hide(struct ah_secrets *s, const char *name, const char *value, size_t n);
+/* ah_secret_get no longer answers the name; its texts stay masked. */
+void ah_secret_forget(struct ah_secrets *s, const char *name);
 /* The value behind a handle, NUL-terminated, valid until the set is freed; NULL: no such name. */
 const char *ah_secret_get(const struct ah_secrets *s, const char *name, size_t *n);
 /* Whether a variable's name marks its value as secret: *_KEY *_SECRET *_TOKEN *_PASSWORD. */
