@@ -2,7 +2,11 @@
  *
  * Reads each file once, registers secrets, remembers where it looked, so that every "missing"
  * message can say so. With `emulated` set, names of the services (SCALEKIT_*, OPENAI_*, LITELLM_*,
- * LANGSMITH_*, LANGCHAIN_*) are answered from flags and the emulator only: real keys are not read. */
+ * LANGSMITH_*, LANGCHAIN_*) are answered from flags and the emulator only: real keys are not read
+ * (their texts are still masked).
+ *
+ * The highest source that has a name decides, also when its value is blank: `NAME= agenthost ...`
+ * unsets what a .env file says. Secrets are kept in step: ah_secret_get answers the value in force. */
 #ifndef AH_CONFIG_H
 #define AH_CONFIG_H
 
@@ -20,19 +24,21 @@ enum ah_config_source {
     AH_FROM_EMULATOR
 };
 
+/* Registers the secrets of the environment. NULL: out of memory. `secrets` and `log` may be NULL. */
 struct ah_config *ah_config_new(struct ah_secrets *secrets, struct ah_log *log);
 void ah_config_free(struct ah_config *c);
 
 /* A .env file. Missing: 0 when `optional`. -1: AH_CONFIG with path and line. A file that others can
  * read is warned about. Later files never override earlier ones. */
 int ah_config_load(struct ah_config *c, const char *path, bool optional, struct ah_error *err);
-/* A value from a flag or from the emulator (source says which). Copies. */
+/* A value from a flag or from the emulator (source says which). Copies; the same again replaces.
+ * -1: another source, or no memory. Values of the emulator count only while emulated. */
 int ah_config_set(struct ah_config *c, const char *name, const char *value, enum ah_config_source source);
 void ah_config_set_emulated(struct ah_config *c, bool emulated);
 bool ah_config_emulated(const struct ah_config *c);
 
 /* The value, or NULL when unset or blank. Trimmed of white space and of one pair of quotes around
- * it. Valid until the config is freed. */
+ * it. Valid until the config is freed. (Without memory to copy it: NULL.) */
 const char *ah_config_get(struct ah_config *c, const char *name);
 /* The first of several names (NULL ends the list) that is set; *which (may be NULL) gets its name. */
 const char *ah_config_first(struct ah_config *c, const char **which, ...) __attribute__((sentinel));
@@ -40,7 +46,7 @@ enum ah_config_source ah_config_source_of(struct ah_config *c, const char *name)
 /* Path of the .env file a value came from, or NULL. */
 const char *ah_config_file_of(struct ah_config *c, const char *name);
 /* Fills err (AH_CONFIG): names what is missing, where it was looked for (environment, each .env path
- * tried), and `--emulate`. `names` reads like "OPENAI_API_KEY". Returns -1. */
+ * tried), and `--emulate`. `names` reads like "OPENAI_API_KEY" or "A and B". Returns -1. */
 int ah_config_missing(struct ah_config *c, const char *names, struct ah_error *err);
 /* Names, of all sources, that begin with a prefix; for misspelling checks. Calls fn(name, value). */
 void ah_config_each(struct ah_config *c, const char *prefix,

@@ -3,7 +3,10 @@
  * NAME=value lines; `export ` before a name; '#' comments on lines of their own or after white
  * space; 'single quotes' keep all bytes, may span lines; "double quotes" know \n \r \t \\ \" \$,
  * may span lines, and expand ${NAME}, ${NAME:-default}, $NAME, as unquoted values do; unquoted
- * values are trimmed; CRLF and a byte-order mark are accepted. */
+ * values are trimmed; CRLF and a byte-order mark are accepted.
+ * A name is letters, digits and '_'. `export NAME` without '=' is an error: there is no shell here
+ * that could have the value. An unset or undefined name expands to "", and counts as unset for its
+ * default; defaults may nest. '#' directly behind '=' belongs to the value. */
 #ifndef AH_DOTENV_H
 #define AH_DOTENV_H
 
