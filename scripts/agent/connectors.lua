@@ -1,0 +1,146 @@
+-- From the names of connectors to tools that a model can call for one user.
+--
+--     "gmail"                                             a connection of Scalekit, with all its tools
+--     { connection = "github", tools = { "github_…" } }   the same, with only these tools
+--     "connectors/crm.lua"                                a file of your own that returns a list of tools, or a
+--                                                         function that is given { identifier } and returns one
+--     { agent.tool{…}, … }                                the list itself
+local scalekit = require "host.scalekit"
+local script = require "host.script"
+local task = require "host.task"
+local errors = require "agent.errors"
+local fields = require "agent.fields"
+local tools = require "agent.tools"
+
+local connectors = {}
+
+-- ## Accounts
+
+local function not_active(connection, identifier, account)
+  local auth, err = scalekit.get_authorization_link { connection_name = connection, identifier = identifier }
+  local status = tostring(account.status)
+  local who = ("the %s account of %s is %s, not ACTIVE"):format(connection, identifier, status)
+  if not auth then
+    return errors.fail {
+      kind = "account_not_active", account_status = status, connection = connection,
+      identifier = identifier,
+      message = ("%s, and no authorization link could be made: %s"):format(who, errors.of(err).message),
+    }
+  end
+  return errors.fail {
+    kind = "needs_auth", link = auth.link, account_status = status, connection = connection, identifier = identifier,
+    message = ("%s. Let %s open this link, then run again: %s"):format(who, identifier, auth.link),
+  }
+end
+
+-- The user's account at one connection, made when there is none; nil, err unless it is ACTIVE.
+function connectors.account(connection, identifier)
+  local account, err = scalekit.get_or_create_connected_account {
+    connection_name = connection, identifier = identifier,
+  }
+  if not account then return nil, errors.of(err) end
+  if account.status ~= "ACTIVE" then return not_active(connection, identifier, account) end
+  return account
+end
+
+local function no_tools(connection, identifier, account, wanted)
+  local only = wanted and (" among " .. table.concat(wanted, ", ")) or ""
+  return errors.fail {
+    kind = "no_tools", connections = { connection }, accounts = { account.id },
+    message = ("the connection %s gave no tools%s for %s (account %s, %s); look with `agenthost tools ls %s --user %s`")
+      :format(connection, only, identifier, tostring(account.id), tostring(account.status), connection, identifier),
+  }
+end
+
+local function from_scalekit(connection, identifier, wanted)
+  local account, err = connectors.account(connection, identifier)
+  if not account then return nil, err end
+  local list
+  list, err = scalekit.get_tools { identifier = identifier, connection_names = { connection }, tool_names = wanted }
+  if not list then return nil, errors.of(err) end
+  if #list == 0 then return no_tools(connection, identifier, account, wanted) end
+  return list
+end
+
+-- ## Tools of the user's own
+
+local function checked(list, where)
+  if type(list) ~= "table" then
+    local why = ("%s must return a list of tools, got %s"):format(where, type(list))
+    return errors.fail { kind = "config", message = why }
+  end
+  if list.name and list.run then list = { list } end
+  local ok, made = pcall(tools.checked, list)
+  if not ok then return errors.fail { kind = "config", message = ("%s: %s"):format(where, tostring(made)) } end
+  if #made == 0 then
+    return errors.fail { kind = "no_tools", message = where .. " gave no tools; return a list with at least one" }
+  end
+  return made
+end
+
+local function from_file(path, identifier)
+  local chunk, err = script.load(path)
+  if not chunk then
+    err = errors.of(err)
+    err.message = ("the connector %s cannot be loaded: %s"):format(path, err.message)
+    return nil, err
+  end
+  local list, why = chunk(path)
+  if type(list) == "function" then list, why = list { identifier = identifier } end
+  if list == nil and why ~= nil then return nil, errors.of(why) end
+  return checked(list, "the connector " .. path)
+end
+
+-- ## All of them
+
+local filter_fields = { connection = "text", tools = "strings" }
+
+local function is_file(name) return name:match "%.lua$" ~= nil end
+
+-- Raises when one of the list cannot be a connector: agent{…} calls this before anything runs.
+function connectors.check(list, level)
+  local up = level and level + 1 or 0
+  for i, one in ipairs(list) do
+    if type(one) == "table" then
+      if one.connection then fields.check(("connectors[%d]"):format(i), one, filter_fields, up) end
+    elseif type(one) ~= "string" or one == "" then
+      error(("connectors[%d] must be the name of a connection, a .lua file or a list of tools, got %s")
+        :format(i, type(one)), up)
+    end
+  end
+end
+
+-- Does any of them need to know whose accounts to use?
+function connectors.need_identifier(list)
+  for _, one in ipairs(list) do
+    if type(one) == "string" and not is_file(one) or type(one) == "table" and one.connection then return true end
+  end
+  return false
+end
+
+local function open_one(one, identifier)
+  if type(one) == "table" and one.connection then return from_scalekit(one.connection, identifier, one.tools) end
+  if type(one) == "table" then return checked(one, "a connector of the script") end
+  if is_file(one) then return from_file(one, identifier) end
+  return from_scalekit(one, identifier)
+end
+
+-- One list of tools for each connector, in order, asked for side by side; or nil, err of the first that failed.
+function connectors.open(list, identifier)
+  local jobs = {}
+  for i, one in ipairs(list) do
+    jobs[i] = function()
+      local got, err = open_one(one, identifier)
+      return { tools = got, err = err }
+    end
+  end
+  local opened = #jobs == 1 and { jobs[1]() } or task.all(jobs)
+  local lists = {}
+  for i, one in ipairs(opened) do
+    if not one.tools then return nil, one.err end
+    lists[i] = one.tools
+  end
+  return lists
+end
+
+return connectors

@@ -1,0 +1,67 @@
+-- Checks the fields of a table that a user wrote: agent{…}, tool{…}, the options of run.
+-- A mistake is raised at the line of the script that made it.
+local near = require "agent.near"
+
+local fields = {}
+
+local function is_list(v)
+  if type(v) ~= "table" then return false end
+  local n = 0
+  for _ in pairs(v) do n = n + 1 end
+  return n == #v
+end
+
+local function list_of_strings(v)
+  if not is_list(v) then return false end
+  for _, item in ipairs(v) do
+    if type(item) ~= "string" then return false end
+  end
+  return true
+end
+
+-- What a field may be: its words for the message, and the test.
+local kinds = {
+  text = { "a string that is not empty", function(v) return type(v) == "string" and v ~= "" end },
+  string = { "a string", function(v) return type(v) == "string" end },
+  number = { "a number", function(v) return type(v) == "number" end },
+  count = { "a whole number above 0", function(v) return math.type(v) == "integer" and v > 0 end },
+  table = { "a table", function(v) return type(v) == "table" end },
+  list = { 'a list, like { "gmail" }', is_list },
+  strings = { 'a list of strings, like { "mail" }', list_of_strings },
+  callable = { "a function", function(v) return type(v) == "function" end },
+  model = {
+    "the name of a model, or a model",
+    function(v) return (type(v) == "string" and v ~= "") or type(v) == "table" or type(v) == "userdata" end,
+  },
+}
+
+local function sorted_keys(t)
+  local keys = {}
+  for k in pairs(t) do keys[#keys + 1] = tostring(k) end
+  table.sort(keys)
+  return keys
+end
+
+-- `allowed` is { field = kind }; `level` is where the blame goes, as in error(); nil for a message without a position.
+function fields.check(what, given, allowed, level)
+  level = level and level > 0 and level + 1 or 0
+  if type(given) ~= "table" then error(("%s takes one table, got %s"):format(what, type(given)), level) end
+  for _, key in ipairs(sorted_keys(given)) do
+    local kind = allowed[key]
+    if not kind then
+      error(("%s: unknown field '%s'%s"):format(what, key, near.hint(key, sorted_keys(allowed))), level)
+    end
+    local words, test = kinds[kind][1], kinds[kind][2]
+    if not test(given[key]) then
+      error(("%s: field '%s' must be %s, got %s"):format(what, key, words, type(given[key])), level)
+    end
+  end
+end
+
+function fields.need(what, given, names, level)
+  for _, name in ipairs(names) do
+    if given[name] == nil then error(("%s: field '%s' is missing"):format(what, name), level and level + 1 or 0) end
+  end
+end
+
+return fields

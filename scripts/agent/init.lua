@@ -1,0 +1,146 @@
+-- agent{…}: a whole agent as one value. Building it runs nothing; the host runs the value that a main script returns,
+-- and a script may run it itself: `local result, err = value:run("do this")`.
+--
+-- The pieces are files beside this one, each short and each replaceable: loop (ask, call, repeat), prompts, models,
+-- connectors, tools, parallel, history, testing. A file of the same name in your script's folder (agent/loop.lua) is
+-- found first.
+local host = require "host"
+local script = require "host.script"
+local trace = require "host.trace"
+local connectors = require "agent.connectors"
+local errors = require "agent.errors"
+local fields = require "agent.fields"
+local history = require "agent.history"
+local loop = require "agent.loop"
+local models = require "agent.models"
+local prompts = require "agent.prompts"
+local tools = require "agent.tools"
+
+local agent = {}
+
+local MAX_STEPS = 25
+
+local spec_fields = {
+  connectors = "list", -- whose tools to offer: see agent.connectors
+  identifier = "text", -- whose accounts; the flag --user wins
+  prompt = "text", -- a .md file, or the text itself
+  variables = "table", -- for {{names}} in the prompt
+  input = "text", -- the task, when the command line gives none
+  model = "model", -- a name, or a model of your own; the flag --model wins over a name
+  temperature = "number",
+  params = "table", -- any further parameter of chat completions: { max_tokens = 500 }
+  tools = "list", -- tools of your own: see agent.tool
+  max_steps = "count", -- model calls at most
+  name = "text", tags = "strings", metadata = "table", -- how the run shows in traces
+  on_event = "callable", -- called with { type = "step" | "answer" | "tool_call" | "tool_result", … }
+}
+local run_fields = { identifier = "text", messages = "list", variables = "table" }
+
+-- Whom this agent acts for: the one given to run; then the flag --user, the script, the run (AGENTHOST_USER). Or nil.
+local function identify(spec, opts)
+  return opts.identifier or script.option "user" or spec.identifier or script.identifier()
+end
+
+local function nobody()
+  return errors.fail {
+    kind = "config",
+    message = "whose accounts shall the connectors use? Give --user ID, identifier = \"…\" in the script, or the "
+      .. "variable AGENTHOST_USER",
+  }
+end
+
+-- The run is shown as this user's, unless it has one already that is more than the environment's default.
+local function name_run(who)
+  local now = script.identifier()
+  if now ~= who and now == host.config "AGENTHOST_USER" then script.identifier(who) end
+end
+
+-- The tools of all connectors, then the script's own. Only connectors need to know who it is.
+local function open_tools(spec, who)
+  local list = spec.connectors or {}
+  if connectors.need_identifier(list) then
+    if not who then return nobody() end
+    name_run(who)
+  end
+  local lists, err = connectors.open(list, who)
+  if not lists then return nil, err end
+  lists[#lists + 1] = spec.tools or {}
+  return tools.box(table.unpack(lists))
+end
+
+-- Name, tags and metadata go to the run, or, inside trace.span, to that span.
+local function describe(spec, head)
+  local tags = {}
+  for _, list in ipairs { head.tags or {}, spec.tags or {} } do table.move(list, 1, #list, #tags + 1, tags) end
+  local here = trace.current()
+  if here and here.id ~= here.trace_id then
+    if #tags > 0 or spec.metadata then trace.set { tags = tags, metadata = spec.metadata } end
+    return
+  end
+  if spec.name then trace.name(spec.name) end
+  if #tags > 0 then trace.tags(table.unpack(tags)) end
+  if spec.metadata then trace.metadata(spec.metadata) end
+end
+
+local function variables_of(spec, opts, who)
+  local all = { identifier = who }
+  for _, list in ipairs { spec.variables or {}, opts.variables or {} } do
+    for name, value in pairs(list) do all[name] = value end
+  end
+  return all
+end
+
+local function ignore() end
+
+local methods = {}
+
+-- Runs the agent. input: the task, spec.input when nil. opts: identifier, variables, messages (of an earlier result, to
+-- go on with it). Returns { answer, messages, steps, usage }; or nil, err.
+function methods:run(input, opts)
+  opts = opts or {}
+  fields.check("run", opts, run_fields, 2)
+  local spec = self.spec
+  input = input or spec.input
+  if type(input) ~= "string" or input == "" then
+    return errors.fail {
+      kind = "config", message = "the agent has no task: give it on the command line, or input = \"…\" in the script",
+    }
+  end
+  local who = identify(spec, opts)
+  local prompt, err = prompts.open(spec.prompt, variables_of(spec, opts, who))
+  if not prompt then return nil, err end
+  local talk
+  talk, err = history.new(opts.messages)
+  if not talk then return nil, err end
+  describe(spec, prompt:current().head)
+  local box
+  box, err = open_tools(spec, who)
+  if not box then return nil, err end
+  return loop.run {
+    model = models.open(spec, box.list),
+    prompt = prompt,
+    history = talk:user(input),
+    tools = box,
+    max_steps = spec.max_steps or MAX_STEPS,
+    identifier = who,
+    on_event = spec.on_event or ignore,
+  }
+end
+
+local value = { __name = "agent", __index = methods }
+
+-- agent{…}: checks the fields, keeps a copy, runs nothing.
+local function build(_, given)
+  fields.check("agent", given, spec_fields, 2)
+  local spec = {}
+  for k, v in pairs(given) do spec[k] = v end
+  connectors.check(spec.connectors or {}, 2)
+  local ok, checked = pcall(tools.checked, spec.tools or {})
+  if not ok then error("agent: " .. tostring(checked), 2) end
+  spec.tools = checked
+  return setmetatable({ spec = spec }, value)
+end
+
+agent.tool = tools.tool
+
+return setmetatable(agent, { __call = build })

@@ -1,0 +1,43 @@
+-- Which model a step uses. By name: flag --model > the script > the head of the prompt > gpt-4o. Or an object of your
+-- own with :bind_tools(tools) and :invoke(messages), such as agent.testing's.
+local openai = require "host.openai"
+local script = require "host.script"
+local errors = require "agent.errors"
+
+local models = {}
+
+local DEFAULT = "gpt-4o"
+
+function models.name(spec, head) return script.option "model" or spec.model or head.model or DEFAULT end
+
+-- A model made anew when the prompt has changed, because each model span names the prompt's file and hash.
+local function build(self, prompt)
+  local given = {}
+  for k, v in pairs(self.spec.params or {}) do given[k] = v end
+  given.model = models.name(self.spec, prompt.head)
+  given.temperature = self.spec.temperature or prompt.head.temperature
+  if prompt.sha256 then given.prompt = { file = prompt.file, sha256 = prompt.sha256 } end
+  local model, err = openai.chat_model(given)
+  if not model then return nil, errors.of(err) end
+  return model
+end
+
+local chosen = {}
+chosen.__index = chosen
+
+-- The model for this prompt, with the tools bound; nil, err when it is not configured.
+function chosen:for_prompt(prompt)
+  if self.bound and self.prompt == prompt then return self.bound end
+  local model, err = self.own, nil
+  if not model then model, err = build(self, prompt) end
+  if not model then return nil, err end
+  if #self.tools > 0 then model = model:bind_tools(self.tools) end
+  self.bound, self.prompt = model, prompt
+  return model
+end
+
+function models.open(spec, tools)
+  return setmetatable({ spec = spec, tools = tools, own = type(spec.model) ~= "string" and spec.model or nil }, chosen)
+end
+
+return models

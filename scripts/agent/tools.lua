@@ -1,0 +1,243 @@
+-- Tools: what a model may call. Those of Scalekit come from agent.connectors; those of your own are Lua functions:
+--
+--     agent.tool {
+--       name = "word_count", description = "Counts the words of a text.",
+--       parameters = { type = "object", properties = { text = { type = "string" } }, required = { "text" } },
+--       class = "read",
+--       run = function(args, call) return select(2, args.text:gsub("%S+", "")) end,
+--     }
+--
+-- What goes wrong in a call becomes a result that the model reads and can act on. Only what no model can mend (see
+-- `stops`) ends the run.
+local host = require "host"
+local json = require "host.json"
+local scalekit = require "host.scalekit"
+local trace = require "host.trace"
+local errors = require "agent.errors"
+local fields = require "agent.fields"
+local near = require "agent.near"
+
+local tools = {}
+
+-- ## Defining
+
+local tool_fields = {
+  name = "text", description = "text", parameters = "table", input_schema = "table", annotations = "table",
+  class = "text", run = "callable",
+}
+
+local classes = { read = true, idempotent = true, unsafe = true }
+
+-- level: where the blame goes, as in error(); nil for a message without a position.
+local function check_tool(given, level)
+  local up = level and level + 1
+  fields.check("tool", given, tool_fields, up)
+  fields.need("tool", given, { "name", "description", "run" }, up)
+  if not given.name:match "^[%w_-]+$" or #given.name > 64 then
+    error(("tool: the name '%s' must be 1 to 64 letters, digits, _ or -"):format(given.name), up or 0)
+  end
+  if given.class and not classes[given.class] then
+    error(("tool: class must be 'read', 'idempotent' or 'unsafe', got '%s'"):format(given.class), up or 0)
+  end
+  local tool = {}
+  for k, v in pairs(given) do tool[k] = v end
+  tool.parameters = given.parameters or given.input_schema or { type = "object", properties = {} }
+  return tool
+end
+
+-- A tool defined in Lua. class: "read" (changes nothing: may run beside others, may be repeated), "idempotent" (may
+-- be repeated), "unsafe" (the default).
+function tools.tool(given) return check_tool(given, 2) end
+
+-- A list of tools that a user wrote, each checked; those that came from Scalekit pass. Raises, without a position.
+function tools.checked(list)
+  local out = {}
+  for i, tool in ipairs(list) do
+    if type(tool) ~= "table" then error(("tools[%d] must be a tool, got %s"):format(i, type(tool)), 0) end
+    out[i] = tool.connected_account_id and tool or check_tool(tool)
+  end
+  return out
+end
+
+-- ## Class
+
+local read_verbs = { get = true, list = true, fetch = true, search = true, read = true }
+local write_verbs = {}
+for verb in ([[add archive batch cancel clear close complete create delete disable edit enable end import insert invite
+    join kick leave mark merge modify move open pin post publish push put remove rename reply revoke schedule send set
+    star start stop submit transfer trash unarchive unpin unstar untrash update upload upsert verify watch write
+    ]]):gmatch "%a+" do
+  write_verbs[verb] = true
+end
+
+-- "gmail_fetch_mails" and "fetch_mails" read by their verb, "github_issues_list" by its last word; any word that
+-- writes wins.
+local function class_of_name(name)
+  local words = {}
+  for word in name:lower():gmatch "%a+" do words[#words + 1] = word end
+  for _, word in ipairs(words) do
+    if write_verbs[word] then return "unsafe" end
+  end
+  local reads = read_verbs[words[1]] or read_verbs[words[2]] or (words[#words] ~= "read" and read_verbs[words[#words]])
+  return reads and "read" or "unsafe"
+end
+
+-- What may happen when this tool is called twice: its own word, else its annotations, else its name.
+function tools.class(tool)
+  if classes[tool.class] then return tool.class end
+  local hints = tool.annotations
+  if type(hints) == "table" then
+    if hints.read_only_hint == true then return "read" end
+    if hints.idempotent_hint == true then return "idempotent" end
+    if hints.read_only_hint == false or hints.destructive_hint == true then return "unsafe" end
+  end
+  return class_of_name(tool.name)
+end
+
+-- ## Arguments
+
+-- Is `value` of a JSON schema's `type`? Unknown types are let through.
+local function has_type(value, wanted)
+  if type(wanted) == "table" then
+    for _, one in ipairs(wanted) do
+      if has_type(value, one) then return true end
+    end
+    return false
+  end
+  if value == json.null then return wanted == "null" end
+  if wanted == "integer" then return math.type(value) == "integer" or (type(value) == "number" and value % 1 == 0) end
+  if wanted == "array" then return type(value) == "table" and (json.is_array(value) or next(value) == nil) end
+  if wanted == "object" then return type(value) == "table" and not json.is_array(value) end
+  if wanted == "null" then return false end
+  if wanted == "string" or wanted == "number" or wanted == "boolean" then return type(value) == wanted end
+  return true
+end
+
+-- Checks what a Lua tool relies on: required arguments are there and the outermost types are right.
+local function check_args(schema, args)
+  local properties = type(schema.properties) == "table" and schema.properties or {}
+  for _, name in ipairs(schema.required or {}) do
+    if args[name] == nil then return nil, ("the argument '%s' is missing"):format(name) end
+  end
+  for name, value in host.sorted_pairs(args) do
+    local property = properties[name]
+    if type(property) == "table" and property.type and not has_type(value, property.type) then
+      local wanted = type(property.type) == "table" and table.concat(property.type, " or ") or property.type
+      return nil, ("the argument '%s' must be of type %s"):format(name, wanted)
+    end
+  end
+  return true
+end
+
+-- ## Running
+
+-- A tool's value as the text that the model reads: strings as they are, everything else as JSON.
+local function to_text(value)
+  if value == nil then return "The tool has run and returned nothing." end
+  if type(value) == "string" then return value end
+  local text, err = json.encode(value)
+  if not text then return nil, errors.of(err) end
+  return text
+end
+
+-- A Lua tool runs in a span of its own. An error that it returns is raised inside, so that the span shows it.
+local function run_lua(tool, call, context)
+  local opts = { run_type = "tool", inputs = call.args, metadata = { tool_call_id = call.id } }
+  local ok, value = pcall(trace.span, tool.name, opts, function()
+    local result, err = tool.run(call.args, { id = call.id, name = tool.name, identifier = context.identifier })
+    if result == nil and err ~= nil then error(err, 0) end
+    return result
+  end)
+  if not ok then return nil, errors.of(value) end
+  return to_text(value)
+end
+
+-- host.scalekit makes the span, and never sends a call of class unsafe twice.
+local function run_scalekit(tool, call, context)
+  local result, err = scalekit.execute_tool {
+    tool_name = tool.name,
+    tool_input = call.args,
+    connected_account_id = tool.connected_account_id,
+    connection_name = tool.connector,
+    identifier = tool.identifier or context.identifier,
+    tool_call_id = call.id,
+    class = tools.class(tool),
+  }
+  if not result then return nil, errors.of(err) end
+  if result.json then return result.json end
+  return to_text(result.data)
+end
+
+-- Kinds that end the run: a person is needed, or trying again could do harm.
+local stops = {
+  outcome_unknown = true, needs_auth = true, account_not_active = true, cancelled = true, journal = true,
+  config = true, auth = true, quota = true, memory = true,
+}
+
+local function failed(call, text, err)
+  return { call = call, content = "Error: " .. text, err = err, stop = err and stops[err.kind] or nil }
+end
+
+local function unknown(self, call)
+  local names = near.several(call.name, self.names, 3)
+  local hint = #names > 0 and ("Did you mean %s?"):format(table.concat(names, ", "))
+    or ("There are: %s."):format(table.concat(self.names, ", ", 1, math.min(#self.names, 40)))
+  return failed(call, ("there is no tool '%s'. %s"):format(call.name, hint))
+end
+
+local toolbox = {}
+toolbox.__index = toolbox
+
+-- Runs one call. Never raises: returns { call, content, err = nil or the error, stop = true when the run must end }.
+function toolbox:call(call, context)
+  local tool = self.by_name[call.name]
+  if not tool then return unknown(self, call) end
+  if type(call.args) ~= "table" then return failed(call, "the arguments must be a JSON object") end
+  local content, err
+  if tool.run then
+    local ok, why = check_args(tool.parameters, call.args)
+    if not ok then return failed(call, why .. ". Call the tool again with all arguments.") end
+    content, err = run_lua(tool, call, context)
+  else
+    content, err = run_scalekit(tool, call, context)
+  end
+  if not content then return failed(call, err.message, err) end
+  return { call = call, content = content }
+end
+
+function toolbox:class_of(name)
+  local tool = self.by_name[name]
+  return tool and tools.class(tool) or "read" -- an unknown tool runs nothing
+end
+
+-- A call whose arguments could not be read: what the model wrote goes back to it, cut, with the fault's position.
+function tools.broken(call)
+  local raw = tostring(call.arguments or "")
+  local cut = #raw > 500
+  if cut then raw = raw:sub(1, (utf8.offset(raw, 0, 501) or 501) - 1) end
+  return failed(call, ("the arguments are not valid JSON (%s), so the tool was not run. They were%s: %s\n"
+    .. "Call the tool again with a complete JSON object."):format(call.error or "unreadable",
+    cut and ", in their first 500 bytes" or "", raw))
+end
+
+-- A toolbox from lists of tools, in order. Two tools of one name: nil, err.
+function tools.box(...)
+  local self = setmetatable({ list = {}, names = {}, by_name = {} }, toolbox)
+  for _, list in ipairs { ... } do
+    for _, tool in ipairs(list) do
+      if self.by_name[tool.name] then
+        return errors.fail {
+          kind = "config",
+          message = ("two tools are called '%s' (connections %s and %s); offer only one of them"):format(tool.name,
+            self.by_name[tool.name].connector or "of the script", tool.connector or "of the script"),
+        }
+      end
+      self.by_name[tool.name] = tool
+      self.list[#self.list + 1] = tool
+      self.names[#self.names + 1] = tool.name
+    end
+  end
+  return self
+end
+
+return tools
