@@ -1,0 +1,100 @@
+-- Prompts: head, variables, and the errors that name file and line.
+local t = require "testing"
+local prompts = require "agent.prompts"
+
+local function refused(pattern, text, variables)
+  local _, err = prompts.open(text, variables)
+  t.ok(err, "no error for: " .. text)
+  t.eq(err.kind, "config")
+  t.match(err.message, pattern)
+end
+
+t.test("text without a head", function()
+  local p = t.ok(prompts.open "You are brief.\n"):current()
+  t.eq(p.text, "You are brief.")
+  t.eq(p.head, {})
+end)
+
+t.test("head and variables", function()
+  local text = "---\nmodel: gpt-4o-mini\ntemperature: 0.5\n# note\ntags: a, b c ,\n---\n\nHi {{ name }}!\n{{n}}"
+  local p = t.ok(prompts.open(text, { name = "Ann", n = 3 })):current()
+  t.eq(p.head, { model = "gpt-4o-mini", temperature = 0.5, tags = { "a", "b c" } })
+  t.eq(p.text, "Hi Ann!\n3")
+end)
+
+t.test("quotes, CRLF, a byte order mark", function()
+  local p = t.ok(prompts.open "\239\187\191---\r\nmodel: \"m x\"\r\n---\r\nHi\r\nyou\r\n"):current()
+  t.eq(p.head.model, "m x")
+  t.eq(p.text, "Hi\nyou")
+end)
+
+t.test("what a value holds is not read again", function()
+  t.eq(t.ok(prompts.open("a {{x}} b", { x = "{{y}} %1" })):current().text, "a {{y}} %1 b")
+end)
+
+t.test("two braces by a backslash", function()
+  t.eq(t.ok(prompts.open "write \\{{name}} here"):current().text, "write {{name}} here")
+end)
+
+t.test("the date is there", function()
+  t.match(t.ok(prompts.open "{{date}}"):current().text, "^%d%d%d%d%-%d%d%-%d%d$")
+end)
+
+t.test("errors of the head", function()
+  refused("^prompt:1: .*no closing", "---\nmodel: x\nHi")
+  refused("^prompt:2: unknown field 'modle'.*did you mean 'model'", "---\nmodle: x\n---\nHi")
+  refused("^prompt:2: .*not `model x`", "---\nmodel x\n---\nHi")
+  refused("^prompt:3: 'model' stands twice", "---\nmodel: x\nmodel: y\n---\nHi")
+  refused("^prompt:2: 'model' has no value", "---\nmodel:\n---\nHi")
+  refused("^prompt:2: temperature must be a number", "---\ntemperature: warm\n---\nHi")
+  refused("^prompt:2: temperature must be a number", "---\ntemperature: 3\n---\nHi")
+  refused("prompt is empty", "---\nmodel: x\n---\n\n")
+  refused("prompt is empty", "\n \n")
+end)
+
+t.test("errors of variables name the line of the file", function()
+  refused("^prompt:5: no value for {{nam}} %(did you mean 'name'%?%)", "---\nmodel: x\n---\nHi\n{{nam}}", { name = "A" })
+  refused("^prompt:6: ", "---\nmodel: x\n---\n\n\nHi {{gone}}")
+  refused("^prompt:1: .*string or a number, got table", "{{t}}", { t = {} })
+  refused("^prompt:2: `{{` without a name", "a\nb {{ 1x }}")
+  refused("^prompt:1: `{{` without", "a {{name")
+end)
+
+t.test("a file that is not there", function()
+  local _, err = prompts.open "prompts/no_such_prompt.md"
+  t.ok(err, "no error")
+  t.match(err.message, "no_such_prompt.md")
+end)
+
+t.test("the default prompt", function()
+  local p = t.ok(prompts.open(nil)):current()
+  t.match(p.text, "assistant")
+  t.match(p.file, "default.md$")
+  t.ok(p.sha256, "no hash")
+end)
+
+t.test("a file is read again when it has changed, and a broken edit is not used", function()
+  local path = os.tmpname() .. ".md"
+  local function write(text)
+    local f = assert(io.open(path, "w"))
+    f:write(text)
+    f:close()
+  end
+  write "one {{x}}"
+  local prompt = t.ok(prompts.open(path, { x = 1 }))
+  local first = prompt:current()
+  t.eq(first.text, "one 1")
+  t.ok(prompt:current() == first, "made anew without a change")
+  write "two {{x}}"
+  t.eq(prompt:current().text, "two 1")
+  t.ok(prompt:current().sha256 ~= first.sha256, "the hash stayed")
+  write "three {{y}}"
+  t.eq(prompt:current().text, "two 1")
+  os.remove(path)
+  t.eq(prompt:current().text, "two 1")
+  write "four"
+  t.eq(prompt:current().text, "four")
+  os.remove(path)
+end)
+
+t.done()
