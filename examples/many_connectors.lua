@@ -1,0 +1,12 @@
+-- Several connectors in one agent, with some of the tools of each: a model takes 128 at most, GitHub alone has more.
+local agent = require "agent"
+
+return agent {
+  connectors = {
+    { connection = "gmail", tools = { "gmail_fetch_mails", "gmail_get_message_by_id" } },
+    { connection = "slack", tools = { "slack_list_channels", "slack_send_message" } },
+    { connection = "github", tools = { "github_user_repos_list", "github_issues_list" } },
+  },
+  identifier = "user_123",
+  input = "Fetch my last 3 unread emails and summarize them",
+}
