@@ -533,24 +533,34 @@ static bool is_token(const char *p, size_t n)
     return n > 0;
 }
 
+static bool is_value(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (((unsigned char)p[i] < ' ' && p[i] != '\t') || p[i] == 127)
+            return false;
+    return true;
+}
+
+bool ah_server_is_header(const char *name, size_t name_n, const char *value, size_t value_n)
+{
+    return is_token(name, name_n) && is_value(value, value_n);
+}
+
 /* Splits "name: value" of n bytes; *value is trimmed. -1: not a header. */
 static int split_header(const char *line, size_t n, size_t *name_n, const char **value, size_t *value_n)
 {
     const char *colon = memchr(line, ':', n);
-    if (!colon || !is_token(line, (size_t)(colon - line)))
+    if (!colon)
         return -1;
     const char *p = colon + 1, *end = line + n;
     while (p < end && (*p == ' ' || *p == '\t'))
         p++;
     while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
         end--;
-    for (const char *q = p; q < end; q++)
-        if (((unsigned char)*q < ' ' && *q != '\t') || *q == 127)
-            return -1;
     *name_n = (size_t)(colon - line);
     *value = p;
     *value_n = (size_t)(end - p);
-    return 0;
+    return ah_server_is_header(line, *name_n, *value, *value_n) ? 0 : -1;
 }
 
 static int add_header(struct MHD_Response *r, const char *line, size_t n)
@@ -687,7 +697,7 @@ int ah_exchange_end(struct ah_exchange *x)
 
 void ah_exchange_abort(struct ah_exchange *x)
 {
-    if (!x->c || x->aborted || (x->answered && !x->streaming))
+    if (!x->c || x->aborted || x->ended || (x->answered && !x->streaming))
         return;
     if (!x->answered && x->conn) { /* nothing was written: the client sees a reset, not a clean end */
         struct linger now = {.l_onoff = 1};
@@ -700,6 +710,12 @@ void ah_exchange_abort(struct ah_exchange *x)
 bool ah_exchange_gone(const struct ah_exchange *x)
 {
     return x->gone;
+}
+
+void ah_exchange_forget_room(struct ah_exchange *x)
+{
+    x->on_room = NULL;
+    ah_loop_unready(x->loop, &x->room);
 }
 
 struct ah_exchange *ah_exchange_ref(struct ah_exchange *x)
@@ -718,8 +734,7 @@ void ah_exchange_unref(struct ah_exchange *x)
             ah_exchange_reply(x, 500, "content-type: application/json\n", none, sizeof none - 1);
         else if (x->streaming && !x->ended)
             ah_exchange_abort(x);
-        x->on_room = NULL;
-        ah_loop_unready(x->loop, &x->room);
+        ah_exchange_forget_room(x);
     }
     if (--x->users == 0 && x->holds == 0)
         free_exchange(x);

@@ -53,7 +53,12 @@ int ah_exchange_end(struct ah_exchange *x);
 /* Cuts the connection: what was written so far is sent, then no clean end. For torn streams. */
 void ah_exchange_abort(struct ah_exchange *x);
 bool ah_exchange_gone(const struct ah_exchange *x);
+/* on_room is not called any more: its arg is about to go. */
+void ah_exchange_forget_room(struct ah_exchange *x);
 struct ah_exchange *ah_exchange_ref(struct ah_exchange *x);
 void ah_exchange_unref(struct ah_exchange *x); /* unanswered: 500 */
+
+/* Whether a name is a header's name, and a value free of what could start another header. */
+bool ah_server_is_header(const char *name, size_t name_n, const char *value, size_t value_n);
 
 #endif
