@@ -1,0 +1,87 @@
+---@meta agent
+-- agent{…}: a whole agent as one value. The module itself is scripts/agent/init.lua; this file declares it for editors.
+
+---@class agent.Spec
+---@field connectors? (string|agent.ConnectorFilter|agent.Tool[])[] "gmail"; { connection = "github", tools = {…} }; "crm.lua"; a list of tools
+---@field identifier? string whose accounts; the flag --user wins
+---@field prompt? string a .md file, or the text itself
+---@field variables? table<string, string|number|boolean> for {{names}} in the prompt
+---@field input? string the task, when the command line gives none
+---@field model? string|agent.Model the flag --model wins over a name
+---@field temperature? number
+---@field params? table<string, any> further parameters of chat completions
+---@field tools? agent.Tool[] tools of the script's own
+---@field max_steps? integer model calls at most; 25
+---@field name? string of the run, in traces
+---@field tags? string[]
+---@field metadata? table<string, any>
+---@field on_event? fun(event: agent.Event)
+
+---@class agent.ConnectorFilter
+---@field connection string
+---@field tools? string[] only these
+
+---@class agent.Model
+---@field bind_tools fun(self, tools: table[]): agent.Model
+---@field invoke fun(self, messages: table[]): table?, host.Error?
+
+---@class agent.Event
+---@field type "step"|"answer"|"tool_call"|"tool_result"
+---@field step? integer
+---@field message? table
+---@field name? string
+---@field id? string
+---@field args? table
+---@field content? string
+---@field err? host.Error
+
+---@class agent.Options
+---@field identifier? string for this run; wins over everything
+---@field variables? table<string, any>
+---@field messages? table[] of an earlier result, to go on with it
+
+---@class agent.Usage
+---@field input_tokens integer
+---@field output_tokens integer
+---@field total_tokens integer
+---@field model_calls integer
+---@field cost? number USD; nil when one call's is unknown
+
+---@class agent.Result
+---@field answer string
+---@field messages table[]
+---@field steps integer
+---@field usage agent.Usage
+
+---@class agent.Value
+local Value = {}
+
+---Runs the agent. On failure err.partial holds what there was until then.
+---@param input? string
+---@param options? agent.Options
+---@return agent.Result?
+---@return host.Error?
+function Value:run(input, options) end
+
+---@class agent
+---@overload fun(spec: agent.Spec): agent.Value
+local agent = {}
+
+---@class agent.Call
+---@field id string
+---@field name string
+---@field identifier? string
+
+---@class agent.Tool
+---@field name string
+---@field description string
+---@field parameters? table JSON schema of an object
+---@field class? "read"|"idempotent"|"unsafe"
+---@field run fun(args: table, call: agent.Call): any, any
+
+---A tool defined in Lua, checked.
+---@param tool agent.Tool
+---@return agent.Tool
+function agent.tool(tool) end
+
+return agent

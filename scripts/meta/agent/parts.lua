@@ -1,0 +1,137 @@
+---@meta
+-- The pieces of an agent, for those who build a loop of their own: scripts/agent/*.lua.
+
+---@class agent.history
+---@field list table[]
+local history = {}
+---@param messages? table[]
+---@return agent.history?
+---@return host.Error?
+function history.new(messages) end
+---@param text string
+---@return agent.history
+function history:system(text) end
+---@param content string|table
+---@return agent.history
+function history:user(content) end
+---@param message table
+---@return agent.history
+function history:answer(message) end
+---@param id string
+---@param content string
+---@param name? string
+---@return agent.history
+function history:result(id, content, name) end
+---Answers all calls that still wait.
+---@param text string
+---@return agent.history
+function history:close(text) end
+---Ids of calls that wait for a result.
+---@return string[]
+function history:waiting() end
+---Raises while calls wait.
+---@return table[]
+function history:messages() end
+
+---@class agent.prompts
+local prompts = {}
+---@class agent.Prompt
+---@field text string
+---@field head { model?: string, temperature?: number, tags?: string[] }
+---@field file string
+---@field sha256? string
+---@class agent.WatchedPrompt
+local WatchedPrompt = {}
+---@return agent.Prompt
+function WatchedPrompt:current() end
+---@param prompt? string
+---@param variables? table<string, any>
+---@return agent.WatchedPrompt?
+---@return host.Error?
+function prompts.open(prompt, variables) end
+---@param text string
+---@param file string
+---@return table? head
+---@return string|host.Error body
+---@return integer? first_line
+function prompts.parse(text, file) end
+---@param body string
+---@param variables table<string, any>
+---@param file string
+---@param first? integer
+---@return string?
+---@return host.Error?
+function prompts.fill(body, variables, file, first) end
+
+---@class agent.connectors
+local connectors = {}
+---@param list table
+---@param identifier? string
+---@param service? table stands in for host.scalekit
+---@return agent.Tool[][]?
+---@return host.Error?
+function connectors.open(list, identifier, service) end
+---@param list table
+---@return boolean
+function connectors.need_identifier(list) end
+---@param list table
+---@param level? integer
+function connectors.check(list, level) end
+
+---@class agent.Outcome
+---@field call table
+---@field content string
+---@field err? host.Error
+---@field stop? boolean
+
+---@class agent.Toolbox
+---@field list agent.Tool[]
+---@field names string[]
+---@field by_name table<string, agent.Tool>
+local Toolbox = {}
+---@param call table
+---@param context { identifier?: string }
+---@return agent.Outcome
+function Toolbox:call(call, context) end
+---@param name string
+---@return "read"|"idempotent"|"unsafe"
+function Toolbox:class_of(name) end
+
+---@class agent.tools
+local tools = {}
+---@param tool agent.Tool
+---@return agent.Tool
+function tools.tool(tool) end
+---@param list agent.Tool[]
+---@return agent.Tool[]
+function tools.checked(list) end
+---@param tool table
+---@return "read"|"idempotent"|"unsafe"
+function tools.class(tool) end
+---@param ... agent.Tool[]
+---@return agent.Toolbox?
+---@return host.Error?
+function tools.box(...) end
+---@param call table
+---@return agent.Outcome
+function tools.broken(call) end
+
+---@class agent.parallel
+local parallel = {}
+---@param calls table[]
+---@param class_of fun(name: string): string
+---@return table[][]
+function parallel.groups(calls, class_of) end
+---@param calls table[]
+---@param class_of fun(name: string): string
+---@param run fun(call: table): agent.Outcome
+---@return agent.Outcome[]
+---@return agent.Outcome? stopped
+function parallel.run(calls, class_of, run) end
+
+---@class agent.loop
+local loop = {}
+---@param run table { model, prompt, history, tools, max_steps, identifier, on_event }
+---@return agent.Result?
+---@return host.Error?
+function loop.run(run) end
