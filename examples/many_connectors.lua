@@ -8,5 +8,5 @@ return agent {
     { connection = "github", tools = { "github_user_repos_list", "github_issues_list" } },
   },
   identifier = "user_123",
-  input = "Fetch my last 3 unread emails and summarize them",
+  input = "Summarize my last 3 unread emails and the open issues of northwind/billing, and post that to Slack #general",
 }

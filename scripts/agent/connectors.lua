@@ -16,8 +16,8 @@ local connectors = {}
 
 -- ## Accounts
 
-local function not_active(connection, identifier, account)
-  local auth, err = scalekit.get_authorization_link { connection_name = connection, identifier = identifier }
+local function not_active(service, connection, identifier, account)
+  local auth, err = service.get_authorization_link { connection_name = connection, identifier = identifier }
   local status = tostring(account.status)
   local who = ("the %s account of %s is %s, not ACTIVE"):format(connection, identifier, status)
   if not auth then
@@ -34,12 +34,12 @@ local function not_active(connection, identifier, account)
 end
 
 -- The user's account at one connection, made when there is none; nil, err unless it is ACTIVE.
-function connectors.account(connection, identifier)
-  local account, err = scalekit.get_or_create_connected_account {
+local function active_account(service, connection, identifier)
+  local account, err = service.get_or_create_connected_account {
     connection_name = connection, identifier = identifier,
   }
   if not account then return nil, errors.of(err) end
-  if account.status ~= "ACTIVE" then return not_active(connection, identifier, account) end
+  if account.status ~= "ACTIVE" then return not_active(service, connection, identifier, account) end
   return account
 end
 
@@ -52,11 +52,11 @@ local function no_tools(connection, identifier, account, wanted)
   }
 end
 
-local function from_scalekit(connection, identifier, wanted)
-  local account, err = connectors.account(connection, identifier)
+local function from_scalekit(service, connection, identifier, wanted)
+  local account, err = active_account(service, connection, identifier)
   if not account then return nil, err end
   local list
-  list, err = scalekit.get_tools { identifier = identifier, connection_names = { connection }, tool_names = wanted }
+  list, err = service.get_tools { identifier = identifier, connection_names = { connection }, tool_names = wanted }
   if not list then return nil, errors.of(err) end
   if #list == 0 then return no_tools(connection, identifier, account, wanted) end
   return list
@@ -118,19 +118,23 @@ function connectors.need_identifier(list)
   return false
 end
 
-local function open_one(one, identifier)
-  if type(one) == "table" and one.connection then return from_scalekit(one.connection, identifier, one.tools) end
+local function open_one(service, one, identifier)
+  if type(one) == "table" and one.connection then
+    return from_scalekit(service, one.connection, identifier, one.tools)
+  end
   if type(one) == "table" then return checked(one, "a connector of the script") end
   if is_file(one) then return from_file(one, identifier) end
-  return from_scalekit(one, identifier)
+  return from_scalekit(service, one, identifier)
 end
 
 -- One list of tools for each connector, in order, asked for side by side; or nil, err of the first that failed.
-function connectors.open(list, identifier)
+-- `service` stands in for host.scalekit in tests.
+function connectors.open(list, identifier, service)
+  service = service or scalekit
   local jobs = {}
   for i, one in ipairs(list) do
     jobs[i] = function()
-      local got, err = open_one(one, identifier)
+      local got, err = open_one(service, one, identifier)
       return { tools = got, err = err }
     end
   end

@@ -53,7 +53,7 @@ t.test("errors of the head", function()
 end)
 
 t.test("errors of variables name the line of the file", function()
-  refused("^prompt:5: no value for {{nam}} %(did you mean 'name'%?%)", "---\nmodel: x\n---\nHi\n{{nam}}", { name = "A" })
+  refused("^prompt:5: no value for {{nam}} %(did you mean 'name'%?%)", "---\nmodel: x\n---\nHi\n{{nam}}", { name = 1 })
   refused("^prompt:6: ", "---\nmodel: x\n---\n\n\nHi {{gone}}")
   refused("^prompt:1: .*string or a number, got table", "{{t}}", { t = {} })
   refused("^prompt:2: `{{` without a name", "a\nb {{ 1x }}")

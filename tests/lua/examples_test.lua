@@ -1,0 +1,87 @@
+-- run: --emulate --scripts examples
+-- Each example, run in this process against the emulator: what it prints, and what an agent answers.
+local t = require "testing"
+local host = require "host"
+local script = require "host.script"
+
+local real_print, real_io = print, io
+
+-- Runs one example; returns what it printed, and its value.
+local function run(name)
+  local chunk = assert(script.load(name))
+  local out = {}
+  print = function(...)
+    local words = table.pack(...)
+    for i = 1, words.n do words[i] = tostring(words[i]) end
+    out[#out + 1] = table.concat(words, "\t") .. "\n"
+  end
+  io = setmetatable({
+    write = function(...) out[#out + 1] = table.concat { ... } end,
+    flush = function() end,
+    stderr = { write = function() end },
+  }, { __index = real_io })
+  local results = table.pack(pcall(chunk))
+  print, io = real_print, real_io
+  if not results[1] then error(results[2], 0) end
+  return table.concat(out), results[2]
+end
+
+-- An example that is an agent: its answer.
+local function answer_of(name)
+  local _, value = run(name)
+  t.ok(value, name .. " returned nothing")
+  local result, err = value:run()
+  if not result then error(name .. ": " .. tostring(err), 0) end
+  t.ok(#result.answer > 0, name .. " answered nothing")
+  return result.answer, result
+end
+
+t.test("this test asks the emulator and nobody else", function()
+  t.ok(host.emulated(), "run with --emulate --scripts examples")
+end)
+
+t.test("gmail_digest.lua", function()
+  local answer, result = answer_of "gmail_digest.lua"
+  t.match(answer, "Q3 figures for the board")
+  t.eq(result.steps, 2)
+  t.eq(result.messages[3].tool_calls[1].name, "gmail_fetch_mails")
+end)
+
+t.test("gmail_digest_by_hand.lua prints the recipe's lines in their order", function()
+  local out = run "gmail_digest_by_hand.lua"
+  local at = 1
+  for _, pattern in ipairs {
+    "✅ Gmail connected for [^\n]+\n", "✅ Loaded %d+ tools: [^\n]*gmail_fetch_mails[^\n]*\n",
+    "🔧 Tool call: gmail_fetch_mails [^\n]+\n", "Q3 figures for the board",
+  } do
+    local from, to = out:find(pattern, at)
+    if not from then error(("no %s in:\n%s"):format(pattern, out), 0) end
+    at = to + 1
+  end
+end)
+
+t.test("many_connectors.lua", function()
+  local answer, result = answer_of "many_connectors.lua"
+  t.match(answer, "Slack")
+  local called = {}
+  for _, m in ipairs(result.messages) do
+    for _, call in ipairs(m.tool_calls or {}) do called[call.name] = true end
+  end
+  t.ok(called.gmail_fetch_mails and called.github_issues_list and called.slack_send_message, "not all were called")
+end)
+
+t.test("lua_tool.lua", function() t.match((answer_of "lua_tool.lua"), '"words":4') end)
+
+t.test("stream.lua", function() t.match(run "stream.lua", "%S") end)
+
+t.test("parallel.lua", function()
+  local out = run "parallel.lua"
+  t.match(out, "^1%. ")
+  t.match(out, "\n2%. ")
+end)
+
+t.test("tags_and_metadata.lua", function() t.match((answer_of "tags_and_metadata.lua"), "Q3 figures") end)
+
+t.test("http_only.lua", function() t.match(run "http_only.lua", "/models: 200, %d+ bytes") end)
+
+t.done()
