@@ -6,6 +6,8 @@
 #ifndef AH_JSON_H
 #define AH_JSON_H
 
+#include "limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,6 +63,11 @@ struct ah_json_iter {
 struct ah_json_iter ah_json_iter(struct ah_json v);
 bool ah_json_next(struct ah_json_iter *it);
 
+/* One step through a checked text, for who reads all of it in one pass: a scalar whole, or only the
+ * bracket that opens an array or object (n is 1, type says which), or absent at the bracket that closes
+ * one. White space, commas and colons are stepped over; keys come as strings before their values. */
+struct ah_json ah_json_token(const char **at, const char *end);
+
 bool ah_json_is(struct ah_json v, const char *text); /* a string that decodes to exactly `text` */
 /* Appends the decoded bytes of a string (U+FFFD for what is not Unicode). -1: not a string, or `to`
  * is full. A decoded string may hold NUL. */
@@ -69,6 +76,11 @@ int ah_json_str(struct ah_json v, struct ah_buf *to);
 void ah_json_copy(struct ah_json v, char *out, size_t size);
 /* malloc'd, NUL-terminated decoded copy, or NULL (no string, no memory). */
 char *ah_json_dup(struct ah_json v);
+/* A string whose bytes between the quotes are its decoded bytes already (no escapes, all UTF-8). */
+bool ah_json_is_plain(struct ah_json v);
+/* Decodes a string in pieces, for who has no ah_buf: *at starts behind the first quote, `end` is at the
+ * last. Fills at most `size` bytes (>= 4), whole characters; returns how many, 0 at the end. */
+size_t ah_json_decode(const char **at, const char *end, char *out, size_t size);
 /* An integer that fits (no fraction, no exponent). false: is none, *out untouched. */
 bool ah_json_int(struct ah_json v, int64_t *out);
 bool ah_json_num(struct ah_json v, double *out); /* any number */
@@ -81,12 +93,15 @@ bool ah_json_truthy(struct ah_json v);
 /* A writer into a buffer: commas and quotes come by themselves. Misuse (value without key in an
  * object) is an assertion. Failure is sticky in the buffer. With `mask`, registered secrets are
  * replaced in the same pass. */
+enum { AH_JSON_SAW_BAD_UTF8 = 1, AH_JSON_SAW_NUL = 2 };
 struct ah_json_writer {
     struct ah_buf *to;
     const struct ah_secrets *mask;
-    unsigned depth;
-    bool fresh; /* nothing written yet at this level */
-    bool keyed; /* a key waits for its value */
+    unsigned depth;                       /* more than AH_JSON_DEPTH fails the buffer */
+    bool fresh;                           /* nothing written yet at this level */
+    bool keyed;                           /* a key waits for its value */
+    unsigned seen;                        /* AH_JSON_SAW_..., of all strings since it was last set to 0 */
+    uint64_t objects[AH_JSON_DEPTH / 64]; /* a bit a level: object, not array */
 };
 
 void ah_json_begin(struct ah_json_writer *w, struct ah_buf *to, const struct ah_secrets *mask);
@@ -99,12 +114,14 @@ void ah_json_keyn(struct ah_json_writer *w, const char *key, size_t n);
 void ah_json_put_null(struct ah_json_writer *w);
 void ah_json_put_bool(struct ah_json_writer *w, bool v);
 void ah_json_put_int(struct ah_json_writer *w, int64_t v);
-/* Shortest text that reads back to the same double; NaN and infinities become null. */
+/* Shortest of 15, 16 or 17 digits that reads back to the same double, always with a point or an
+ * exponent ("1.0"); NaN and infinities become null. */
 void ah_json_put_num(struct ah_json_writer *w, double v);
 void ah_json_put_str(struct ah_json_writer *w, const char *s);
-/* Bytes that are not UTF-8 become U+FFFD here (services' texts); luajson refuses them before. */
+/* Bytes that are not UTF-8 become U+FFFD here (services' texts); luajson refuses them. */
 void ah_json_put_strn(struct ah_json_writer *w, const char *s, size_t n);
-/* A value that is JSON already (checked by the caller), as it came. Absent writes null. */
+/* A value that is JSON already (checked by the caller), as it came; with `mask`, strings and numbers that
+ * hold a secret are written anew. Absent (NULL or empty) writes null. */
 void ah_json_put_raw(struct ah_json_writer *w, const char *p, size_t n);
 void ah_json_put(struct ah_json_writer *w, struct ah_json v);
 

@@ -13,10 +13,11 @@ void ah_luajson_push(lua_State *L, struct ah_json v);
 /* Appends the value at idx as JSON, keys sorted, secrets masked when `mask` is set. -1 and err
  * (AH_INVALID, message with the path: "value.messages[2].content: ...") for what JSON cannot hold:
  * functions, mixed tables, holes, NaN, bad UTF-8, cycles and depth > AH_JSON_DEPTH. May raise for
- * memory only: `to` must be guarded. */
+ * memory only: `to` must be guarded. nil writes null. After -1 `to` holds what it held before. */
 int ah_luajson_encode(lua_State *L, int idx, struct ah_buf *to, const struct ah_secrets *mask,
                       struct ah_error *err);
 void ah_luajson_push_null(lua_State *L);
+void ah_luajson_push_array_mt(lua_State *L);
 bool ah_luajson_is_null(lua_State *L, int idx);
 /* Marks the table at idx as an array (so that {} becomes []). */
 void ah_luajson_mark_array(lua_State *L, int idx);
