@@ -31,6 +31,8 @@ size_t ah_near_distance(const char *a, const char *b)
     size_t rows[3][NAME_MAX_BYTES + 1];
     size_t *before = rows[0], *above = rows[1], *row = rows[2];
     size_t na = strlen(a), nb = strlen(b);
+    if (strcmp(a, b) == 0)
+        return 0;
     size_t beyond =
         (na > NAME_MAX_BYTES ? na - NAME_MAX_BYTES : 0) + (nb > NAME_MAX_BYTES ? nb - NAME_MAX_BYTES : 0);
     na = na > NAME_MAX_BYTES ? NAME_MAX_BYTES : na;
