@@ -43,13 +43,23 @@ local function active_account(service, connection, identifier)
   return account
 end
 
-local function no_tools(connection, identifier, account, wanted)
-  local only = wanted and (" among " .. table.concat(wanted, ", ")) or ""
+local function no_tools(connection, identifier, account, missing)
+  local what = #missing > 0 and "no tool " .. table.concat(missing, ", ") or "no tools"
   return errors.fail {
     kind = "no_tools", connections = { connection }, accounts = { account.id },
-    message = ("the connection %s gave no tools%s for %s (account %s, %s); look with `agenthost tools ls %s --user %s`")
-      :format(connection, only, identifier, tostring(account.id), tostring(account.status), connection, identifier),
+    message = ("the connection %s gave %s for %s (account %s, %s); look with `agenthost tools ls %s --user %s`")
+      :format(connection, what, identifier, tostring(account.id), tostring(account.status), connection, identifier),
   }
+end
+
+-- Names that were wanted and did not come: most often misspelt, and silence would hide it.
+local function missing_of(list, wanted)
+  local there, missing = {}, {}
+  for _, tool in ipairs(list) do there[tool.name] = true end
+  for _, name in ipairs(wanted or {}) do
+    if not there[name] then missing[#missing + 1] = name end
+  end
+  return missing
 end
 
 local function from_scalekit(service, connection, identifier, wanted)
@@ -58,7 +68,8 @@ local function from_scalekit(service, connection, identifier, wanted)
   local list
   list, err = service.get_tools { identifier = identifier, connection_names = { connection }, tool_names = wanted }
   if not list then return nil, errors.of(err) end
-  if #list == 0 then return no_tools(connection, identifier, account, wanted) end
+  local missing = missing_of(list, wanted)
+  if #list == 0 or #missing > 0 then return no_tools(connection, identifier, account, missing) end
   return list
 end
 

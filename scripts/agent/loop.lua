@@ -27,29 +27,40 @@ local function cut_reason(answer)
   if reason == "content_filter" then return "the answer was cut by a content filter" end
 end
 
--- Results for all calls of an answer, in order. Returns how many could not be read, and what stops the run, or nil.
+-- One call, with its events.
+local function call_tool(run, call)
+  run.on_event { type = "tool_call", name = call.name, args = call.args, id = call.id }
+  local outcome = run.tools:call(call, run)
+  run.on_event { type = "tool_result", name = call.name, id = call.id, content = outcome.content, err = outcome.err }
+  return outcome
+end
+
+-- Puts a result behind every call of an answer. Returns how many could not be read, and what stops the run, or nil.
 local function answer_calls(run, answer)
   local calls, broken = answer.tool_calls or {}, answer.invalid_tool_calls or {}
+  for _, call in ipairs(broken) do run.history:result(call.id, tools.broken(call).content, call.name) end
+
   local cut = cut_reason(answer)
   if cut then
-    for _, call in ipairs(calls) do
-      local told = ("Error: this tool was not run, because %s. Call it again, shorter."):format(cut)
-      run.history:result(call.id, told, call.name)
-    end
+    local told = ("Error: this tool was not run, because %s. Call it again, shorter."):format(cut)
+    for _, call in ipairs(calls) do run.history:result(call.id, told, call.name) end
+    return #calls + #broken
   end
-  for _, call in ipairs(broken) do run.history:result(call.id, tools.broken(call).content, call.name) end
-  if cut then return #calls + #broken end
 
-  local outcomes, stopped = parallel.run(calls, function(name) return run.tools:class_of(name) end, function(call)
-    run.on_event { type = "tool_call", name = call.name, args = call.args, id = call.id }
-    local outcome = run.tools:call(call, run)
-    run.on_event { type = "tool_result", name = call.name, id = call.id, content = outcome.content, err = outcome.err }
-    return outcome
-  end)
+  local function class_of(name) return run.tools:class_of(name) end
+  local outcomes, stopped = parallel.run(calls, class_of, function(call) return call_tool(run, call) end)
   for _, outcome in ipairs(outcomes) do
     run.history:result(outcome.call.id, outcome.content, outcome.call.name)
   end
   return #broken, stopped and stopped.err
+end
+
+local function too_many_broken(rounds)
+  return errors.new {
+    kind = "protocol", code = "invalid_tool_calls",
+    message = ("the model wrote tool calls that cannot be read, %d times in a row; try another model, or raise "
+      .. "params.max_tokens"):format(rounds),
+  }
 end
 
 -- What a final answer without calls amounts to.
@@ -98,13 +109,7 @@ function loop.run(run)
     broken, err = answer_calls(run, answer)
     if err then return stop(step, err) end
     broken_rounds = broken > 0 and broken_rounds + 1 or 0
-    if broken_rounds > BROKEN_ROUNDS then
-      return stop(step, errors.new {
-        kind = "protocol", code = "invalid_tool_calls",
-        message = ("the model wrote tool calls that cannot be read, %d times in a row; try another model, or raise "
-          .. "params.max_tokens"):format(broken_rounds),
-      })
-    end
+    if broken_rounds > BROKEN_ROUNDS then return stop(step, too_many_broken(broken_rounds)) end
   end
   return stop(run.max_steps, errors.new {
     kind = "step_limit",

@@ -151,7 +151,7 @@ local function load(path, variables)
   local source, info = script.read(path)
   if not source then
     local err = errors.of(info)
-    err.message = ("the prompt %s cannot be read: %s"):format(path, err.message)
+    err.message = ("the prompt %s (a name that ends in .md is a file's) cannot be read: %s"):format(path, err.message)
     return nil, err
   end
   return render(source, info.path or path, info.sha256, variables)

@@ -22,7 +22,7 @@ end
 
 -- A call whose arguments, `raw`, cannot be read.
 function testing.broken_call(name, raw, why, id)
-  why = why or "unexpected end"
+  why = why or "the arguments are not valid JSON: unexpected end"
   return setmetatable({ name = name, arguments = raw, error = why, broken = true, id = id }, call_meta)
 end
 
@@ -35,7 +35,7 @@ local function copy(v)
   if type(v) ~= "table" then return v end
   local out = {}
   for k, item in pairs(v) do out[k] = copy(item) end
-  return setmetatable(out, getmetatable(v))
+  return json.is_array(v) and json.array(out) or out
 end
 
 local function answer_of_calls(self, calls)

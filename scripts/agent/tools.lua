@@ -210,14 +210,14 @@ function toolbox:class_of(name)
   return tool and tools.class(tool) or "read" -- an unknown tool runs nothing
 end
 
--- A call whose arguments could not be read: what the model wrote goes back to it, cut, with the fault's position.
+-- A call that could not be read: what the model wrote goes back to it, cut, with the reason and its position.
 function tools.broken(call)
-  local raw = tostring(call.arguments or "")
-  local cut = #raw > 500
-  if cut then raw = raw:sub(1, (utf8.offset(raw, 0, 501) or 501) - 1) end
-  return failed(call, ("the arguments are not valid JSON (%s), so the tool was not run. They were%s: %s\n"
-    .. "Call the tool again with a complete JSON object."):format(call.error or "unreadable",
-    cut and ", in their first 500 bytes" or "", raw))
+  local raw, first = tostring(call.arguments or ""), ""
+  if #raw > 500 then
+    raw, first = raw:sub(1, (utf8.offset(raw, 0, 501) or 501) - 1), " (the first 500 bytes)"
+  end
+  return failed(call, ("%s. The tool was not run; call it again with a complete JSON object. The arguments were%s: %s")
+    :format(call.error or "the arguments cannot be read", first, raw))
 end
 
 -- A toolbox from lists of tools, in order. Two tools of one name: nil, err.

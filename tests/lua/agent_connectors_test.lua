@@ -68,6 +68,12 @@ t.test("no tools names connection and account", function()
   t.match(err.message, "ca_1")
 end)
 
+t.test("a wanted tool that does not come is named", function()
+  local s = service("ACTIVE", { { name = "a", connected_account_id = "ca_1" } })
+  local err = t.err("no_tools", connectors.open({ { connection = "github", tools = { "a", "b" } } }, "u", s))
+  t.match(err.message, "gave no tool b for u")
+end)
+
 t.test("errors of the service come out as they are", function()
   local s = service "ACTIVE"
   s.get_or_create_connected_account = function()

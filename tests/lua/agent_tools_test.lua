@@ -125,7 +125,7 @@ t.test("broken arguments come back, cut at a character", function()
   t.match(out.content, "byte 7")
   t.ok(out.content:find('{"a": "b', 1, true), "raw text is missing")
   local long = tools.broken { id = "c", name = "f", arguments = ("x"):rep(499) .. "é" .. ("y"):rep(500), error = "e" }
-  t.match(long.content, "first 500 bytes")
+  t.match(long.content, "the first 500 bytes")
   t.ok(not long.content:find "yy", "not cut")
   t.ok(utf8.len(long.content), "cut inside a character")
 end)
