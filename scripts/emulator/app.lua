@@ -1,0 +1,226 @@
+-- One emulator without sockets: `handle(request)` gives status, headers, body. Called by init.lua (and by
+-- tests); all state is in the table that `new` returns.
+--
+-- A request: { method=, path=, raw_query=, headers={lower-case names}, body= }. A body that is answered is a
+-- string, or { chunks = {string…}, delay = seconds between them, cut = true to break the connection off }.
+local json = require "host.json"
+local accounts = require "emulator.accounts"
+local admin = require "emulator.admin"
+local github = require "emulator.github"
+local gmail = require "emulator.gmail"
+local langsmith = require "emulator.langsmith"
+local langsmith_read = require "emulator.langsmith_read"
+local openai = require "emulator.openai"
+local reply = require "emulator.reply"
+local router = require "emulator.router"
+local scalekit = require "emulator.scalekit"
+local scenario_of = require "emulator.scenario"
+local slack = require "emulator.slack"
+local text = require "emulator.text"
+local troubles_of = require "emulator.troubles"
+local world_of = require "emulator.world"
+
+local M = {}
+local App = {}
+App.__index = App
+
+M.SERVICES = { "scalekit", "openai", "langsmith" }
+local KEPT_REQUESTS, KEPT_BODY = 200, 65536
+
+-- What a handler is given.
+local Request = {}
+Request.__index = Request
+
+function Request:values(name) -- all values of a repeated query parameter
+  local list = {}
+  for _, pair in ipairs(self.pairs) do
+    if pair[1] == name then list[#list + 1] = pair[2] end
+  end
+  return list
+end
+
+local function snake(name) return (name:gsub("(%l)(%u)", function(a, b) return a .. "_" .. b:lower() end)) end
+
+-- The body as an object, or nil. Scalekit's gateway takes camelCase names too.
+function Request:object()
+  local value = json.decode(self.body)
+  if not world_of.is_object(value) then return nil end
+  if self.service == "scalekit" then
+    local out = {}
+    for k, v in pairs(value) do out[snake(k)] = v end
+    local account = out.connected_account
+    if world_of.is_object(account) then
+      for k, v in pairs(account) do
+        if snake(k) ~= k then
+          account[k] = nil
+          account[snake(k)] = v
+          break
+        end
+      end
+    end
+    return out
+  end
+  return value
+end
+
+function Request:base_url()
+  return self.headers.host and "http://" .. self.headers.host or self.app.url or "http://127.0.0.1"
+end
+
+local function make_request(app, given)
+  local raw_query = given.raw_query or ""
+  local path = given.path:gsub("//+", "/")
+  if #path > 1 then path = path:gsub("/$", "") end
+  local query, list = {}, text.pairs_of(raw_query)
+  for _, pair in ipairs(list) do query[pair[1]] = pair[2] end
+  return setmetatable({ app = app, method = given.method, path = path, raw_query = raw_query, query = query,
+    pairs = list,
+    headers = given.headers or {}, body = given.body or "", params = {} }, Request)
+end
+
+-- handler(request) -> status, headers, body. opts.open: needs no key.
+function App:route(service, where, method, path, handler, opts)
+  if not self.services[service] then return end
+  self.router:add(method, path, { service = service, where = where, handler = handler, open = opts and opts.open })
+end
+
+-- Data as at the start; keys, seed and settings stay.
+function App:reset()
+  local options = self.options
+  local world = world_of.new { seed = options.seed, clock = options.clock, open = options.open }
+  world.log = options.log or function() end
+  self.world, self.router, self.troubles = world, router.new(), troubles_of.new()
+  self.counts, self.kept = {}, {}
+  local scenario = assert(scenario_of.merge(self.user_scenario))
+  if options.accounts then scenario.accounts = options.accounts end
+  local actions = {}
+  self.mailbox = gmail.new(world, scenario, actions)
+  self.slack = slack.new(world, scenario.slack, actions)
+  self.github = github.new(world, scenario.github, actions)
+  for name, action in pairs(scenario.tools) do actions[name] = action end
+  self.accounts = accounts.new(world, scenario)
+  self.scalekit = scalekit.new(world, scenario, self.accounts, actions)
+  self.openai = openai.new(world, scenario)
+  self.langsmith = langsmith.new(world)
+  accounts.install(self.accounts, self)
+  scalekit.install(self.scalekit, self)
+  openai.install(self.openai, self)
+  langsmith.install(self.langsmith, self)
+  langsmith_read.install(self.langsmith, self)
+  for _, list in ipairs { scenario.troubles, options.troubles or {} } do
+    for _, trouble in ipairs(list) do
+      local ok, message = self.troubles:add(trouble)
+      if not ok then error(message, 0) end
+    end
+  end
+end
+
+local function unknown_path(request, other_method)
+  local path = request.path
+  if path:find("^/api/v1/") or path:find("^/oauth") then
+    local name = other_method and "UNIMPLEMENTED" or "NOT_FOUND"
+    return reply.grpc(name, other_method and "Method Not Allowed" or "Not Found")
+  elseif path:find("^/v1/") then
+    return reply.openai(other_method and 405 or 404, "invalid_request_error", "unknown_url", nil,
+      ("Unknown request URL: %s %s."):format(request.method, path))
+  end
+  return reply.json(other_method and 405 or 404, { detail = other_method and "Method Not Allowed" or "Not Found" })
+end
+
+local function keep(app, request, where)
+  local line = request.method .. " " .. (where or "unknown")
+  app.counts[line] = (app.counts[line] or 0) + 1
+  local headers = {}
+  for k, v in pairs(request.headers) do
+    if k ~= "authorization" and k ~= "x-api-key" and k ~= "cookie" then headers[k] = v end
+  end
+  local body = where == "token" and "" or text.cut(request.body, KEPT_BODY)
+  app.kept[#app.kept + 1] = { method = request.method, path = request.path, query = request.raw_query, where = where,
+    headers = headers, body = utf8.len(body) and body or ("%d bytes"):format(#request.body), at = app.world:stamp() }
+  if #app.kept > KEPT_REQUESTS then table.remove(app.kept, 1) end
+end
+
+local REFUSE = { scalekit = scalekit.refuse, openai = openai.refuse, langsmith = langsmith.refuse }
+
+local function run_handler(app, route, request)
+  if not route.open then
+    local refused = REFUSE[route.service](app[route.service], request, route)
+    if refused then return table.unpack(refused) end
+  end
+  return route.handler(request)
+end
+
+-- With troubles: those that take the handler's place, those that bend its answer, those that come after it.
+local function run_route(app, route, request)
+  local trouble, complaint = app.troubles:meet(route, request)
+  if complaint then return reply.json(400, { error = "x-agenthost-trouble: " .. complaint }) end
+  request.trouble = trouble
+  if trouble and not trouble.after then
+    local status, headers, body = troubles_of.instead(trouble, route)
+    if status then return status, headers, body end
+  end
+  local status, headers, body = run_handler(app, route, request)
+  if trouble then
+    if trouble.after then
+      local s, h, b = troubles_of.instead(trouble, route)
+      if s then status, headers, body = s, h, b end
+    end
+    if trouble.what == "torn" then status, headers, body = troubles_of.tear(trouble, status, headers, body) end
+    if trouble.what == "slow" then
+      local seconds = trouble.seconds or 1
+      if type(body) == "string" then body = { chunks = { body }, wait = seconds } else body.delay = seconds end
+    end
+  end
+  return status, headers, body
+end
+
+function App:handle(given)
+  local request = make_request(self, given)
+  if request.path:find("^/__emulator") then return admin.handle(self, request) end
+  local route, params = self.router:find(request.method, request.path)
+  keep(self, request, route and route.where)
+  local status, headers, body
+  if route then
+    request.params, request.service = params, route.service
+    status, headers, body = run_route(self, route, request)
+  else
+    status, headers, body = unknown_path(request, params)
+  end
+  self.world.log(("%s %s %d"):format(request.method, request.path, status))
+  return status, headers, body
+end
+
+-- The settings a client needs to speak with this emulator at `url`.
+function App:env(url)
+  local env, keys = {}, self.world.keys
+  if self.services.scalekit then
+    env.SCALEKIT_ENVIRONMENT_URL, env.SCALEKIT_CLIENT_ID, env.SCALEKIT_CLIENT_SECRET = url, keys.client_id,
+      keys.client_secret
+  end
+  if self.services.openai then env.OPENAI_BASE_URL, env.OPENAI_API_KEY = url .. "/v1", keys.openai end
+  if self.services.langsmith then
+    env.LANGSMITH_ENDPOINT, env.LANGSMITH_API_KEY = url, keys.langsmith
+    env.LANGSMITH_TRACING, env.LANGSMITH_PROJECT = "true", "agenthost-emulated"
+  end
+  return env
+end
+
+-- options: services ("all" or a list), seed, clock, open, accounts, troubles, log, scenario (table, merged
+-- already by the caller's hand or not). Raises a sentence on a bad scenario.
+function M.new(options)
+  local app = setmetatable({ options = options, services = {}, user_scenario = options.scenario or {} }, App)
+  local list = options.services or "all"
+  for _, name in ipairs(list == "all" and M.SERVICES or list) do
+    local known = false
+    for _, service in ipairs(M.SERVICES) do known = known or service == name end
+    if not known then error(("no service is called %q; there are: %s"):format(tostring(name),
+      table.concat(M.SERVICES, " ")), 0) end
+    app.services[name] = true
+  end
+  local ok, message = scenario_of.merge(app.user_scenario)
+  if not ok then error(message, 0) end
+  app:reset()
+  return app
+end
+
+return M
