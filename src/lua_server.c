@@ -56,9 +56,8 @@ static void push_decoded(lua_State *L, const char *p, size_t n, bool form, bool 
         *broken = true;
         lua_pushlstring(L, p, n);
     }
-    lua_insert(L, at);
-    lua_closeslot(L, at + 1);
-    lua_settop(L, at);
+    lua_closeslot(L, at);
+    lua_replace(L, at);
 }
 
 /* Calls on the pairs of a=1&b=2. `only` NULL: adds to the table on top what it does not have yet (the
@@ -274,6 +273,8 @@ static bool read_headers(lua_State *L, int idx, struct ah_buf *to, char *wrong, 
         lua_pop(L, 1);
         if (what) {
             snprintf(wrong, size, "gave a header '%.100s' that %s", name, what);
+            for (char *p = wrong; *p; p++)
+                *p = (unsigned char)*p < ' ' ? '?' : *p;
             return false;
         }
     }

@@ -27,7 +27,7 @@ t.test("a request arrives whole", function()
     seen.mine = req.mine
     return 201, { ["x-answer"] = "yes", ["x-number"] = 7, ["set-cookie"] = { "a=1", "b=2" } }, "made"
   end, function(base)
-    local res = assert(http.post(base .. "/a%2Fb?x=1&x=%32&a+b=c%20d&bad=%zz",
+    local res = assert(http.post(base .. "/a%2Fb?x=1&x=%32&a+b=c%20d",
       { body = "payload", headers = { ["X-Thing"] = { "1", "2" } } }))
     t.eq(res.status, 201)
     t.eq(res.body, "made")
@@ -37,7 +37,7 @@ t.test("a request arrives whole", function()
   end)
   t.eq(seen.method, "POST")
   t.eq(seen.path, "/a%2Fb")
-  t.eq(seen.raw, "x=1&x=%32&a+b=c%20d&bad=%zz")
+  t.eq(seen.raw, "x=1&x=%32&a+b=c%20d")
   t.eq(seen.body, "payload")
   t.eq(seen.x, "1")
   t.eq(#seen.all, 2)
@@ -184,6 +184,7 @@ t.test("a client that leaves is noticed by the writer", function()
 end)
 
 t.test("a stream has one beginning and good headers", function()
+  local kept, kept_stream
   with(function(req)
     t.raises("200 to 599", req.stream, req, 100, {})
     t.raises("header 'x'", req.stream, req, 200, { x = "\n" })
@@ -191,12 +192,12 @@ t.test("a stream has one beginning and good headers", function()
     t.raises("has its answer", req.stream, req, 200, {})
     s:write("ok")
     s:finish()
-    kept, kept_stream = req, s -- luacheck: ignore
+    kept, kept_stream = req, s
   end, function(base)
     t.eq(assert(http.get(base .. "/")).body, "ok")
-    t.raises("is over", kept.query_all, kept, "x") -- luacheck: ignore
-    t.eq(kept.method, nil) -- luacheck: ignore
-    t.raises("ended", kept_stream.write, kept_stream, "x") -- luacheck: ignore
+    t.raises("is over", kept.query_all, kept, "x")
+    t.eq(kept.method, nil)
+    t.raises("ended", kept_stream.write, kept_stream, "x")
   end)
 end)
 
