@@ -149,7 +149,7 @@ struct ah_store_effect {
     int error; /* enum ah_kind, 0 = success */
 };
 /* The rows beside EFFECT_BEGIN and EFFECT_END; the seqs are filled in by the store: call each right
- * after the event it belongs to was ended. */
+ * before the event it belongs to is begun. */
 int ah_store_effect_begin(struct ah_store *s, const struct ah_store_effect *e);
 int ah_store_effect_end(struct ah_store *s, const struct ah_store_effect *e);
 

@@ -22,6 +22,19 @@ struct ah_trace *ah_trace_new(struct ah_core *core,
                               struct ah_error *err); /* needs loop, store, secrets, config, log */
 void ah_trace_free(struct ah_trace *t);              /* all runs must have ended */
 
+/* Where a run that starts now would send its spans, as the configuration says. Texts are borrowed from
+ * t and the config. The key itself is asked of the config by whoever sends. */
+struct ah_trace_where {
+    const char *endpoint;  /* without trailing slashes; "" = nowhere */
+    const char *workspace; /* "" = none */
+    const char *project;
+    bool emulated;
+};
+void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out);
+/* Why traces do not go to LangSmith although somebody seems to want them to (a misspelt variable, a
+ * value that is not true, no key, a broken endpoint): a sentence. NULL: they go, or nobody asked. */
+const char *ah_trace_why_off(struct ah_trace *t);
+
 /* --- runs ---------------------------------------------------------------------------------- */
 
 struct ah_run_opts {
@@ -59,6 +72,9 @@ void ah_run_set_name(struct ah_run *run, const char *name);
 struct ah_span *ah_run_root(struct ah_run *run); /* borrowed; NULL when not traced */
 bool ah_run_sends(const struct ah_run *run);     /* has a destination */
 const char *ah_run_project(const struct ah_run *run);
+const char *ah_run_name(const struct ah_run *run);
+int64_t ah_run_key(const struct ah_run *run); /* in the journal */
+bool ah_run_traced(const struct ah_run *run);
 
 /* Sums over the run, for the tree at its end and for limits. */
 struct ah_run_totals {
@@ -90,6 +106,7 @@ struct ah_span *ah_span_ref(struct ah_span *span);
 void ah_span_unref(struct ah_span *span);           /* does not end it */
 const char *ah_span_id(const struct ah_span *span); /* UUID; "" for NULL */
 struct ah_run *ah_span_run(struct ah_span *span);
+const char *ah_span_name(const struct ah_span *span); /* "" for NULL */
 /* Before the end; later calls are ignored. */
 void ah_span_metadata(struct ah_span *span, const char *key, const char *json, size_t n);
 void ah_span_metadata_str(struct ah_span *span, const char *key, const char *value);

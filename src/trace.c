@@ -1,0 +1,1052 @@
+/* Runs, spans and effects, written into the journal as events. Called by services and by lua_trace.c.
+ *
+ * Spans carry everything that LangSmith wants of a run (spec/langsmith-api.md 2 and 4): the start
+ * event what is known then, the end event all the rest, complete. Registered secrets are masked here.
+ * Must never wait, never send, and never fail a caller because tracing does. */
+#include "trace.h"
+
+#include "buf.h"
+#include "clock.h"
+#include "config.h"
+#include "json.h"
+#include "log.h"
+#include "loop.h"
+#include "near.h"
+#include "secret.h"
+#include "store.h"
+#include "url.h"
+
+#include <ctype.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define MASKED_BYTES ((size_t)256 << 20)
+#define SMALL_BYTES ((size_t)16 << 20) /* tags, events, usage of one span */
+#define DEFAULT_ENDPOINT "https://api.smith.langchain.com"
+
+/* Members of an object, by key: metadata, extra. Later values replace earlier ones. */
+struct member {
+    char *key, *json;
+    size_t n;
+};
+struct members {
+    struct member *list;
+    size_t count;
+};
+
+struct ah_span {
+    int refs;
+    struct ah_run *run; /* counted */
+    int64_t n;          /* 1 is the root */
+    int64_t start_us;
+    enum ah_span_type type;
+    bool ended;
+    char id[AH_UUID_BYTES];
+    char *name, *dotted;
+    struct ah_span *next, *prev; /* the run's open spans, newest first; holds no reference */
+    struct members metadata, extra;
+    struct ah_buf tags, events, usage; /* members of JSON arrays; JSON object */
+    int64_t input_tokens, output_tokens;
+    double cost;
+};
+
+struct ah_run {
+    int refs;
+    struct ah_trace *trace;
+    int64_t key, start_us, spans, effects;
+    bool traced, sends, ended, renamed;
+    char id[AH_UUID_BYTES];
+    char *name, *identifier, *project;
+    struct ah_span *root, *open;
+    struct ah_run_totals totals;
+};
+
+struct ah_trace {
+    struct ah_core *core;
+    struct ah_store *store;
+    int runs;
+    EVP_MD *md;
+    EVP_MD_CTX *digest;
+    struct ah_buf masked;
+    char endpoint[1024], why[400];
+};
+
+struct ah_effect {
+    struct ah_run *run; /* counted */
+    int64_t n, span;
+};
+
+static const char *const type_names[] = {"chain",     "llm",    "tool",  "retriever",
+                                         "embedding", "prompt", "parser"};
+
+int ah_span_type_of(const char *name)
+{
+    for (size_t i = 0; name && i < sizeof type_names / sizeof *type_names; i++)
+        if (strcmp(type_names[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* --- small things ---------------------------------------------------------------------------- */
+
+static int64_t wall_now(struct ah_trace *t)
+{
+    return ah_clock_wall_us(ah_loop_clock(t->core->loop));
+}
+
+static void drop_members(struct members *m)
+{
+    for (size_t i = 0; i < m->count; i++) {
+        free(m->list[i].key);
+        free(m->list[i].json);
+    }
+    free(m->list);
+    *m = (struct members){0};
+}
+
+static char *copy_bytes(const char *p, size_t n)
+{
+    char *copy = malloc(n + 1);
+    if (copy) {
+        memcpy(copy, p, n);
+        copy[n] = '\0';
+    }
+    return copy;
+}
+
+/* Without memory the member is left out: a trace may lack something, a script must go on. */
+static void set_member(struct members *m, const char *key, const char *json, size_t n)
+{
+    char *copy = copy_bytes(json, n);
+    if (!copy)
+        return;
+    for (size_t i = 0; i < m->count; i++) {
+        if (strcmp(m->list[i].key, key) == 0) {
+            free(m->list[i].json);
+            m->list[i].json = copy;
+            m->list[i].n = n;
+            return;
+        }
+    }
+    struct member *list = realloc(m->list, (m->count + 1) * sizeof *list);
+    m->list = list ? list : m->list;
+    char *name = list ? strdup(key) : NULL;
+    if (!name) {
+        free(copy);
+        return;
+    }
+    m->list[m->count++] = (struct member){name, copy, n};
+}
+
+static void add_members(struct members *m, const char *json, size_t n)
+{
+    struct ah_json object;
+    if (!json || ah_json_check(json, n, 0, &object, NULL) != 0 || object.type != AH_JSON_OBJECT)
+        return;
+    for (struct ah_json_iter it = ah_json_iter(object); ah_json_next(&it);) {
+        char *key = ah_json_dup(it.key);
+        if (key)
+            set_member(m, key, it.value.p, it.value.n);
+        free(key);
+    }
+}
+
+/* --- writing with secrets masked ------------------------------------------------------------------ */
+
+/* The text, or its masked copy (valid until the next call). */
+static const char *mask(struct ah_trace *t, const char *p, size_t *n)
+{
+    if (!t->core->secrets || !ah_secret_found(t->core->secrets, p, *n))
+        return p;
+    ah_buf_clear(&t->masked);
+    ah_secret_mask(t->core->secrets, p, *n, &t->masked);
+    *n = t->masked.n;
+    return ah_buf_str(&t->masked);
+}
+
+static void put_str(struct ah_trace *t, const char *text)
+{
+    size_t n = strlen(text);
+    const char *p = mask(t, text, &n);
+    ah_store_put_str(t->store, p, n);
+}
+
+/* A JSON value. A mask inside a number makes it no JSON: then its text is kept as a string. */
+static void put_json(struct ah_trace *t, const char *json, size_t n, bool object)
+{
+    const char *p = mask(t, json, &n);
+    if (p != json && ah_json_check(p, n, 0, NULL, NULL) != 0) {
+        ah_store_puts(t->store, object ? "{\"masked\":" : "");
+        ah_store_put_str(t->store, p, n);
+        ah_store_puts(t->store, object ? "}" : "");
+    } else if (object) {
+        ah_store_put_object(t->store, p, n);
+    } else {
+        ah_store_put_json(t->store, p, n);
+    }
+}
+
+static void put_members(struct ah_trace *t, const struct members *m, const char *comma)
+{
+    for (size_t i = 0; i < m->count; i++, comma = ",") {
+        ah_store_puts(t->store, comma);
+        put_str(t, m->list[i].key);
+        ah_store_puts(t->store, ":");
+        put_json(t, m->list[i].json, m->list[i].n, false);
+    }
+}
+
+static void put_list(struct ah_trace *t, const char *key, const struct ah_buf *items)
+{
+    if (items->n == 0)
+        return;
+    size_t n = items->n;
+    const char *p = mask(t, items->p, &n);
+    ah_store_puts(t->store, key);
+    ah_store_puts(t->store, "[");
+    ah_store_put(t->store, p, n);
+    ah_store_puts(t->store, "]");
+}
+
+/* --- the trace and where it goes --------------------------------------------------------------------- */
+
+struct ah_trace *ah_trace_new(struct ah_core *core, struct ah_error *err)
+{
+    struct ah_trace *t = calloc(1, sizeof *t);
+    if (t) {
+        t->core = core;
+        t->store = core->store;
+        t->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+        t->digest = EVP_MD_CTX_new();
+        ah_buf_init(&t->masked, MASKED_BYTES);
+    }
+    if (!t || !t->md || !t->digest) {
+        ah_trace_free(t);
+        ah_err_set(err, AH_MEMORY, "no memory for tracing");
+        return NULL;
+    }
+    return t;
+}
+
+void ah_trace_free(struct ah_trace *t)
+{
+    if (!t)
+        return;
+    EVP_MD_free(t->md);
+    EVP_MD_CTX_free(t->digest);
+    ah_buf_drop(&t->masked);
+    free(t);
+}
+
+static const char *tracing_switch(struct ah_config *c, const char **which)
+{
+    return ah_config_first(c, which, "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGSMITH_TRACING",
+                           "LANGCHAIN_TRACING", NULL);
+}
+
+static const char *api_key(struct ah_config *c)
+{
+    return ah_config_first(c, NULL, "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY", NULL);
+}
+
+/* The base URL without trailing slashes, in t->endpoint. -1: it is none. */
+static int read_endpoint(struct ah_trace *t, const char **which, struct ah_error *err)
+{
+    const char *given =
+        ah_config_first(t->core->config, which, "LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT", NULL);
+    struct ah_url url;
+    int n = snprintf(t->endpoint, sizeof t->endpoint, "%s", given ? given : DEFAULT_ENDPOINT);
+    while (n > 0 && n < (int)sizeof t->endpoint && t->endpoint[n - 1] == '/')
+        t->endpoint[--n] = '\0';
+    if (n >= (int)sizeof t->endpoint)
+        return ah_err_set(err, AH_CONFIG, "the address is too long");
+    return ah_url_parse(t->endpoint, (size_t)n, &url, err);
+}
+
+void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out)
+{
+    struct ah_config *c = t->core->config;
+    *out = (struct ah_trace_where){.endpoint = "", .workspace = "", .project = "default"};
+    if (!c)
+        return;
+    const char *project =
+        ah_config_first(c, NULL, "LANGSMITH_PROJECT", "LANGCHAIN_PROJECT", "LANGCHAIN_SESSION", NULL);
+    const char *on = tracing_switch(c, NULL);
+    const char *workspace = ah_config_first(c, NULL, "LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID",
+                                            "LANGSMITH_TENANT_ID", NULL);
+    out->project = project ? project : "default";
+    out->emulated = ah_config_emulated(c);
+    if (!on || strcasecmp(on, "true") != 0 || !api_key(c) || read_endpoint(t, NULL, NULL) != 0)
+        return;
+    out->endpoint = t->endpoint;
+    out->workspace = workspace ? workspace : "";
+}
+
+/* --- why not ------------------------------------------------------------------------------------ */
+
+static const char *const known_names[] = {"LANGSMITH_TRACING_V2",
+                                          "LANGCHAIN_TRACING_V2",
+                                          "LANGSMITH_TRACING",
+                                          "LANGCHAIN_TRACING",
+                                          "LANGSMITH_API_KEY",
+                                          "LANGCHAIN_API_KEY",
+                                          "LANGSMITH_ENDPOINT",
+                                          "LANGCHAIN_ENDPOINT",
+                                          "LANGSMITH_PROJECT",
+                                          "LANGCHAIN_PROJECT",
+                                          NULL};
+
+/* Others that are spelt right; they must not look like mistakes. */
+static const char *const other_names[] = {"LANGCHAIN_SESSION",
+                                          "LANGSMITH_SESSION",
+                                          "LANGSMITH_WORKSPACE_ID",
+                                          "LANGCHAIN_WORKSPACE_ID",
+                                          "LANGSMITH_TENANT_ID",
+                                          "LANGCHAIN_CALLBACKS_BACKGROUND",
+                                          "LANGSMITH_TRACING_BACKGROUND",
+                                          "LANGCHAIN_TRACING_BACKGROUND",
+                                          "LANGSMITH_TRACING_MODE",
+                                          "LANGCHAIN_TRACING_MODE",
+                                          "LANGSMITH_TRACING_SAMPLING_RATE",
+                                          "LANGCHAIN_TRACING_SAMPLING_RATE",
+                                          "LANGSMITH_RUNS_ENDPOINTS",
+                                          "LANGCHAIN_RUNS_ENDPOINTS",
+                                          NULL};
+
+static bool is_listed(const char *const *names, const char *name)
+{
+    for (; *names; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
+struct misspelling {
+    char name[128];
+    const char *meant;
+};
+
+static void look_at_name(void *arg, const char *name, const char *value)
+{
+    struct misspelling *m = arg;
+    (void)value;
+    if (m->meant || is_listed(known_names, name) || is_listed(other_names, name))
+        return;
+    m->meant = ah_near_best(name, known_names);
+    if (m->meant)
+        snprintf(m->name, sizeof m->name, "%s", name);
+}
+
+static bool means_off(const char *value)
+{
+    static const char *const words[] = {"false", "0", "no", "off", NULL};
+    for (const char *const *w = words; *w; w++)
+        if (strcasecmp(*w, value) == 0)
+            return true;
+    return false;
+}
+
+static const char *say_switched_off(struct ah_trace *t)
+{
+    struct misspelling m = {.meant = NULL};
+    ah_config_each(t->core->config, "LANG", look_at_name, &m);
+    if (m.meant)
+        snprintf(t->why, sizeof t->why, "%s is no variable that anybody reads: did you mean %s?", m.name,
+                 m.meant);
+    else if (api_key(t->core->config))
+        snprintf(t->why, sizeof t->why,
+                 "there is a LangSmith key, but tracing is not switched on: set LANGSMITH_TRACING=true");
+    else
+        return NULL;
+    return t->why;
+}
+
+const char *ah_trace_why_off(struct ah_trace *t)
+{
+    struct ah_config *c = t->core->config;
+    const char *which = NULL;
+    const char *on = c ? tracing_switch(c, &which) : NULL;
+    struct ah_error err = {0};
+    if (!c)
+        return NULL;
+    if (!on)
+        return say_switched_off(t);
+    if (strcasecmp(on, "true") != 0) {
+        if (means_off(on))
+            return NULL;
+        snprintf(t->why, sizeof t->why, "%s is \"%.40s\", which does not switch tracing on: set it to true",
+                 which, on);
+        return t->why;
+    }
+    if (!api_key(c)) {
+        snprintf(t->why, sizeof t->why, "%s is true, but there is no key: set LANGSMITH_API_KEY", which);
+        return t->why;
+    }
+    if (read_endpoint(t, &which, &err) != 0) {
+        snprintf(t->why, sizeof t->why, "%s cannot be used: %.250s", which ? which : "LANGSMITH_ENDPOINT",
+                 err.message);
+        ah_err_drop(&err);
+        return t->why;
+    }
+    return NULL;
+}
+
+/* --- spans -------------------------------------------------------------------------------------- */
+
+struct ah_run *ah_run_ref(struct ah_run *run)
+{
+    if (run)
+        run->refs++;
+    return run;
+}
+
+void ah_run_unref(struct ah_run *run)
+{
+    if (!run || --run->refs > 0)
+        return;
+    free(run->name);
+    free(run->identifier);
+    free(run->project);
+    free(run);
+}
+
+static void free_span(struct ah_span *s)
+{
+    struct ah_run *run = s->run;
+    free(s->name);
+    free(s->dotted);
+    drop_members(&s->metadata);
+    drop_members(&s->extra);
+    ah_buf_drop(&s->tags);
+    ah_buf_drop(&s->events);
+    ah_buf_drop(&s->usage);
+    free(s);
+    ah_run_unref(run);
+}
+
+struct ah_span *ah_span_ref(struct ah_span *span)
+{
+    if (span)
+        span->refs++;
+    return span;
+}
+
+/* An open span that nobody holds any more is still in its run's list, and ends with the run. */
+void ah_span_unref(struct ah_span *span)
+{
+    if (span && --span->refs == 0 && span->ended)
+        free_span(span);
+}
+
+static void link_open(struct ah_span *s)
+{
+    s->next = s->run->open;
+    if (s->next)
+        s->next->prev = s;
+    s->run->open = s;
+}
+
+static void unlink_open(struct ah_span *s)
+{
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        s->run->open = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    s->next = s->prev = NULL;
+}
+
+/* "PARENT.20261122T100000000120Z<id>" */
+static char *make_dotted(const struct ah_span *parent, int64_t start_us, const char *id)
+{
+    char time[AH_CLOCK_ISO_BYTES];
+    size_t time_n = ah_clock_dotted(start_us, time);
+    size_t head = parent ? strlen(parent->dotted) + 1 : 0;
+    char *dotted = malloc(head + time_n + AH_UUID_BYTES);
+    if (!dotted)
+        return NULL;
+    if (parent) {
+        memcpy(dotted, parent->dotted, head - 1);
+        dotted[head - 1] = '.';
+    }
+    memcpy(dotted + head, time, time_n);
+    memcpy(dotted + head + time_n, id, AH_UUID_BYTES);
+    return dotted;
+}
+
+static struct ah_span *new_span(struct ah_run *run, const struct ah_span *parent, enum ah_span_type type,
+                                const char *name, int64_t start_us, const char *id)
+{
+    struct ah_span *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    *s = (struct ah_span){.refs = 1, .run = run, .type = type, .start_us = start_us, .cost = -1};
+    run->refs++;
+    ah_buf_init(&s->tags, SMALL_BYTES);
+    ah_buf_init(&s->events, SMALL_BYTES);
+    ah_buf_init(&s->usage, SMALL_BYTES);
+    snprintf(s->id, sizeof s->id, "%s", id);
+    s->name = strdup(name && *name ? name : "span");
+    s->dotted = make_dotted(parent, start_us, id);
+    if (!s->name || !s->dotted) {
+        free_span(s);
+        return NULL;
+    }
+    s->n = ++run->spans;
+    link_open(s);
+    return s;
+}
+
+static void put_field(struct ah_store *store, const char *key, const char *value, size_t n)
+{
+    ah_store_puts(store, key);
+    ah_store_put(store, value, n);
+    ah_store_puts(store, "\"");
+}
+
+static void write_start(struct ah_span *s, const struct ah_span *parent, const char *inputs, size_t n)
+{
+    struct ah_trace *t = s->run->trace;
+    char iso[AH_CLOCK_ISO_BYTES];
+    size_t iso_n = ah_clock_iso(s->start_us, iso);
+    ah_store_begin(t->store, s->run->key, s->n, AH_EV_SPAN_START, s->start_us);
+    put_field(t->store, "{\"id\":\"", s->id, AH_UUID_BYTES - 1);
+    put_field(t->store, ",\"trace_id\":\"", s->run->id, AH_UUID_BYTES - 1);
+    if (parent)
+        put_field(t->store, ",\"parent_run_id\":\"", parent->id, AH_UUID_BYTES - 1);
+    put_field(t->store, ",\"dotted_order\":\"", s->dotted, strlen(s->dotted));
+    ah_store_puts(t->store, ",\"name\":");
+    put_str(t, s->name);
+    ah_store_puts(t->store, ",\"run_type\":\"");
+    put_field(t->store, type_names[s->type], "", 0);
+    put_field(t->store, ",\"start_time\":\"", iso, iso_n);
+    put_list(t, ",\"tags\":", &s->tags);
+    if (s->metadata.count) {
+        ah_store_puts(t->store, ",\"metadata\":{");
+        put_members(t, &s->metadata, "");
+        ah_store_puts(t->store, "}");
+    }
+    ah_store_puts(t->store, ",\"inputs\":");
+    put_json(t, inputs && n ? inputs : "{}", inputs && n ? n : 2, true);
+    ah_store_puts(t->store, "}");
+    ah_store_end(t->store);
+}
+
+struct ah_span *ah_span_start(struct ah_run *run, struct ah_span *parent, enum ah_span_type type,
+                              const char *name, const char *inputs, size_t n)
+{
+    if (!run || !run->traced || run->ended)
+        return NULL;
+    struct ah_trace *t = run->trace;
+    struct ah_span *above = parent && parent->run == run ? parent : run->root;
+    int64_t now = wall_now(t);
+    if (above && now < above->start_us)
+        now = above->start_us; /* LangSmith refuses a child that begins before its parent */
+    char id[AH_UUID_BYTES];
+    ah_ids_uuid7(ah_loop_ids(t->core->loop), now, id);
+    struct ah_span *s = new_span(run, above, type, name, now, id);
+    if (s)
+        write_start(s, above, inputs, n);
+    return s;
+}
+
+const char *ah_span_id(const struct ah_span *span)
+{
+    return span ? span->id : "";
+}
+
+const char *ah_span_name(const struct ah_span *span)
+{
+    return span ? span->name : "";
+}
+
+struct ah_run *ah_span_run(struct ah_span *span)
+{
+    return span ? span->run : NULL;
+}
+
+static bool is_open(const struct ah_span *span)
+{
+    return span && !span->ended;
+}
+
+void ah_span_metadata(struct ah_span *span, const char *key, const char *json, size_t n)
+{
+    if (is_open(span))
+        set_member(&span->metadata, key, json, n);
+}
+
+void ah_span_metadata_str(struct ah_span *span, const char *key, const char *value)
+{
+    if (!is_open(span) || !value)
+        return;
+    struct ah_buf json;
+    ah_buf_init(&json, SMALL_BYTES);
+    if (ah_json_quote(&json, value, strlen(value)) == 0)
+        set_member(&span->metadata, key, json.p, json.n);
+    ah_buf_drop(&json);
+}
+
+void ah_span_extra(struct ah_span *span, const char *key, const char *json, size_t n)
+{
+    if (is_open(span))
+        set_member(&span->extra, key, json, n);
+}
+
+void ah_span_tag(struct ah_span *span, const char *tag)
+{
+    if (!is_open(span) || !tag)
+        return;
+    struct ah_buf quoted;
+    ah_buf_init(&quoted, SMALL_BYTES);
+    ah_json_quote(&quoted, tag, strlen(tag));
+    if (!quoted.failed && (!span->tags.n || !memmem(span->tags.p, span->tags.n, quoted.p, quoted.n))) {
+        if (span->tags.n)
+            ah_buf_addc(&span->tags, ',');
+        ah_buf_add(&span->tags, quoted.p, quoted.n);
+    }
+    ah_buf_drop(&quoted);
+}
+
+void ah_span_event(struct ah_span *span, const char *name)
+{
+    if (!is_open(span))
+        return;
+    char iso[AH_CLOCK_ISO_BYTES];
+    ah_clock_iso(wall_now(span->run->trace), iso);
+    ah_buf_adds(&span->events, span->events.n ? ",{\"name\":" : "{\"name\":");
+    ah_json_quote(&span->events, name, strlen(name));
+    ah_buf_addf(&span->events, ",\"time\":\"%s\"}", iso);
+}
+
+void ah_span_usage(struct ah_span *span, const char *usage_metadata, size_t n, int64_t input_tokens,
+                   int64_t output_tokens, double cost)
+{
+    if (!is_open(span))
+        return;
+    ah_buf_clear(&span->usage);
+    ah_buf_add(&span->usage, usage_metadata, n);
+    span->input_tokens = input_tokens;
+    span->output_tokens = output_tokens;
+    span->cost = cost;
+}
+
+/* outputs with "usage_metadata" as one more member. */
+static void add_usage(const struct ah_span *s, const char *outputs, size_t n, struct ah_buf *to)
+{
+    struct ah_json object = {outputs, n, AH_JSON_OBJECT};
+    while (n > 0 && outputs[n - 1] != '}')
+        n--;
+    if (n == 0) {
+        ah_buf_adds(to, "{");
+    } else if (ah_json_get(object, "usage_metadata").type != AH_JSON_NONE) {
+        ah_buf_add(to, outputs, n);
+        return;
+    } else {
+        ah_buf_add(to, outputs, n - 1);
+        if (ah_json_count(object) > 0)
+            ah_buf_addc(to, ',');
+    }
+    ah_buf_adds(to, "\"usage_metadata\":");
+    ah_buf_add(to, s->usage.p, s->usage.n);
+    ah_buf_addc(to, '}');
+}
+
+static void put_outputs(struct ah_span *s, const char *outputs, size_t n)
+{
+    struct ah_trace *t = s->run->trace;
+    struct ah_buf with_usage;
+    ah_buf_init(&with_usage, MASKED_BYTES);
+    if (s->usage.n) {
+        add_usage(s, outputs, outputs ? n : 0, &with_usage);
+        if (!with_usage.failed) {
+            outputs = with_usage.p;
+            n = with_usage.n;
+        }
+    }
+    if (outputs && n) {
+        ah_store_puts(t->store, ",\"outputs\":");
+        put_json(t, outputs, n, true);
+    }
+    ah_buf_drop(&with_usage);
+}
+
+static void put_extra(struct ah_span *s)
+{
+    struct ah_trace *t = s->run->trace;
+    if (s->usage.n)
+        set_member(&s->metadata, "usage_metadata", s->usage.p, s->usage.n);
+    if (!s->metadata.count && !s->extra.count)
+        return;
+    ah_store_puts(t->store, ",\"extra\":{\"metadata\":{");
+    put_members(t, &s->metadata, "");
+    ah_store_puts(t->store, "}");
+    put_members(t, &s->extra, ",");
+    ah_store_puts(t->store, "}");
+}
+
+static void put_totals(struct ah_trace *t, int64_t input, int64_t output, double cost)
+{
+    char text[160];
+    int n = snprintf(text, sizeof text, ",\"totals\":{\"input_tokens\":%lld,\"output_tokens\":%lld",
+                     (long long)input, (long long)output);
+    ah_store_put(t->store, text, (size_t)n);
+    if (cost >= 0) {
+        n = snprintf(text, sizeof text, ",\"cost\":%.10g", cost);
+        ah_store_put(t->store, text, (size_t)n);
+    }
+    ah_store_puts(t->store, "}");
+}
+
+static void put_span_totals(struct ah_span *s)
+{
+    const struct ah_run_totals *sum = &s->run->totals;
+    if (s == s->run->root) {
+        if (sum->model_calls)
+            put_totals(s->run->trace, sum->input_tokens, sum->output_tokens,
+                       sum->cost_known ? sum->cost : -1);
+    } else if (s->usage.n || s->cost >= 0) {
+        put_totals(s->run->trace, s->input_tokens, s->output_tokens, s->cost);
+    }
+}
+
+static void count_span(struct ah_span *s, bool failed)
+{
+    struct ah_run_totals *sum = &s->run->totals;
+    sum->errors += failed && s != s->run->root;
+    sum->tool_calls += s->type == AH_SPAN_TOOL;
+    sum->input_tokens += s->input_tokens;
+    sum->output_tokens += s->output_tokens;
+    if (s->cost > 0)
+        sum->cost += s->cost;
+    if (s->type == AH_SPAN_LLM) {
+        sum->cost_known = s->cost >= 0 && (sum->cost_known || sum->model_calls == 0);
+        sum->model_calls++;
+    }
+}
+
+void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char *error)
+{
+    if (!is_open(span))
+        return;
+    struct ah_trace *t = span->run->trace;
+    int64_t now = wall_now(t);
+    char iso[AH_CLOCK_ISO_BYTES];
+    size_t iso_n = ah_clock_iso(now > span->start_us ? now : span->start_us, iso);
+    count_span(span, error != NULL);
+    ah_store_begin(t->store, span->run->key, span->n, AH_EV_SPAN_END, now);
+    put_field(t->store, "{\"end_time\":\"", iso, iso_n);
+    put_outputs(span, outputs, n);
+    if (error) {
+        ah_store_puts(t->store, ",\"error\":");
+        put_str(t, error);
+    }
+    put_list(t, ",\"events\":", &span->events);
+    put_list(t, ",\"tags\":", &span->tags);
+    put_extra(span);
+    if (span == span->run->root && span->run->renamed) {
+        ah_store_puts(t->store, ",\"name\":");
+        put_str(t, span->run->name);
+    }
+    put_span_totals(span);
+    ah_store_puts(t->store, "}");
+    ah_store_end(t->store);
+    span->ended = true;
+    unlink_open(span);
+    if (span->refs == 0)
+        free_span(span);
+}
+
+/* --- runs --------------------------------------------------------------------------------------- */
+
+static struct ah_run *new_run(struct ah_trace *t, const struct ah_run_opts *opts, const char *project)
+{
+    struct ah_run *run = calloc(1, sizeof *run);
+    if (!run)
+        return NULL;
+    run->refs = 1;
+    run->trace = t;
+    run->traced = opts->traced;
+    run->start_us = wall_now(t);
+    run->key = ah_store_new_key(t->store);
+    ah_ids_uuid7(ah_loop_ids(t->core->loop), run->start_us, run->id);
+    run->name = strdup(opts->name && *opts->name ? opts->name : "run");
+    run->identifier = strdup(opts->identifier ? opts->identifier : "");
+    run->project = strdup(opts->project && *opts->project ? opts->project : project);
+    if (run->name && run->identifier && run->project)
+        return run;
+    ah_run_unref(run);
+    return NULL;
+}
+
+static void start_root(struct ah_run *run, const struct ah_run_opts *opts)
+{
+    struct ah_span *root = new_span(run, NULL, AH_SPAN_CHAIN, run->name, run->start_us, run->id);
+    run->root = root;
+    if (!root)
+        return;
+    ah_run_add_tags(run, opts->tags);
+    if (opts->metadata)
+        add_members(&root->metadata, opts->metadata, strlen(opts->metadata));
+    write_start(root, NULL, opts->inputs, opts->inputs_n);
+}
+
+struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, struct ah_error *err)
+{
+    struct ah_trace_where where;
+    ah_trace_where(t, &where);
+    struct ah_run *run = new_run(t, opts, where.project);
+    if (!run) {
+        ah_err_set(err, AH_MEMORY, "no memory for a run");
+        return NULL;
+    }
+    run->sends = run->traced && *where.endpoint;
+    struct ah_store_run_start row = {
+        .key = run->key,
+        .id = run->id,
+        .name = run->name,
+        .script = opts->script,
+        .identifier = run->identifier,
+        .project = run->project,
+        .at = run->start_us,
+        .traced = run->traced,
+        .where = {run->sends ? where.endpoint : "", run->sends ? where.workspace : "", where.emulated}};
+    ah_store_run_begin(t->store, &row);
+    t->runs++;
+    if (run->traced)
+        start_root(run, opts);
+    return run;
+}
+
+static struct ah_store_totals sum_of(const struct ah_run *run)
+{
+    const struct ah_run_totals *s = &run->totals;
+    return (struct ah_store_totals){.input_tokens = s->input_tokens,
+                                    .output_tokens = s->output_tokens,
+                                    .model_calls = s->model_calls,
+                                    .tool_calls = s->tool_calls,
+                                    .errors = s->errors,
+                                    .spans = run->spans,
+                                    .cost = s->cost,
+                                    .cost_known = s->cost_known};
+}
+
+void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct ah_error *failed)
+{
+    if (!run)
+        return;
+    struct ah_trace *t = run->trace;
+    const char *error = failed ? (*failed->message ? failed->message : ah_err_kind_name(failed->kind)) : NULL;
+    while (run->open && run->open != run->root) /* newest first: children before parents */
+        ah_span_end(run->open, NULL, 0, "Cancelled");
+    ah_span_end(run->root, outputs, n, error);
+    run->ended = true;
+    struct ah_store_totals sum = sum_of(run);
+    size_t error_n = error ? strlen(error) : 0;
+    const char *masked = error ? mask(t, error, &error_n) : NULL;
+    ah_store_run_end(t->store, run->key, wall_now(t), run->name, run->identifier, masked, &sum);
+    t->runs--;
+    ah_span_unref(run->root);
+    run->root = NULL;
+    ah_run_unref(run);
+}
+
+const char *ah_run_id(const struct ah_run *run)
+{
+    return run->id;
+}
+
+const char *ah_run_identifier(const struct ah_run *run)
+{
+    return run->identifier;
+}
+
+const char *ah_run_name(const struct ah_run *run)
+{
+    return run->name;
+}
+
+int64_t ah_run_key(const struct ah_run *run)
+{
+    return run->key;
+}
+
+bool ah_run_traced(const struct ah_run *run)
+{
+    return run->traced;
+}
+
+bool ah_run_sends(const struct ah_run *run)
+{
+    return run->sends;
+}
+
+const char *ah_run_project(const struct ah_run *run)
+{
+    return run->project;
+}
+
+struct ah_span *ah_run_root(struct ah_run *run)
+{
+    return run->root;
+}
+
+const struct ah_run_totals *ah_run_totals(const struct ah_run *run)
+{
+    return &run->totals;
+}
+
+static int replace_text(char **slot, const char *text)
+{
+    char *copy = strdup(text ? text : "");
+    if (!copy)
+        return -1;
+    free(*slot);
+    *slot = copy;
+    return 0;
+}
+
+int ah_run_set_identifier(struct ah_run *run, const char *identifier)
+{
+    return run->ended ? 0 : replace_text(&run->identifier, identifier);
+}
+
+void ah_run_add_tags(struct ah_run *run, const char *const *tags)
+{
+    for (; tags && *tags; tags++)
+        ah_span_tag(run->root, *tags);
+}
+
+void ah_run_add_metadata(struct ah_run *run, const char *json, size_t n)
+{
+    if (is_open(run->root))
+        add_members(&run->root->metadata, json, n);
+}
+
+void ah_run_set_name(struct ah_run *run, const char *name)
+{
+    if (!run->ended && *name && replace_text(&run->name, name) == 0)
+        run->renamed = true;
+}
+
+/* --- effects ------------------------------------------------------------------------------------ */
+
+static void hash_args(struct ah_trace *t, const char *p, size_t n, unsigned char out[32])
+{
+    unsigned int length = 0;
+    if (EVP_DigestInit_ex2(t->digest, t->md, NULL) != 1 || EVP_DigestUpdate(t->digest, p ? p : "", n) != 1 ||
+        EVP_DigestFinal_ex(t->digest, out, &length) != 1)
+        memset(out, 0, 32);
+}
+
+/* JSON as JSON, anything else as a string. */
+static void put_any(struct ah_trace *t, const char *p, size_t n)
+{
+    struct ah_json value;
+    if (ah_json_check(p, n, 0, &value, NULL) == 0) {
+        put_json(t, value.p, value.n, value.type == AH_JSON_OBJECT);
+        return;
+    }
+    struct ah_buf quoted;
+    ah_buf_init(&quoted, MASKED_BYTES);
+    const char *masked = mask(t, p, &n);
+    if (ah_json_quote(&quoted, masked, n) == 0)
+        ah_store_put_json(t->store, quoted.p, quoted.n);
+    else
+        ah_store_puts(t->store, "null");
+    ah_buf_drop(&quoted);
+}
+
+static void write_intent(struct ah_effect *e, enum ah_effect_class cls, const char *kind, const char *what,
+                         const char *args, size_t n)
+{
+    static const char *const classes[] = {"read", "idempotent", "unsafe"};
+    struct ah_trace *t = e->run->trace;
+    struct ah_store_effect row = {.run = e->run->key, .n = e->n, .span = e->span, .cls = (int)cls};
+    size_t what_n = strlen(what);
+    char head[80];
+    hash_args(t, args, args ? n : 0, row.args_sha256);
+    snprintf(row.kind, sizeof row.kind, "%s", kind);
+    snprintf(row.what, sizeof row.what, "%s", mask(t, what, &what_n));
+    int head_n =
+        snprintf(head, sizeof head, "{\"n\":%lld,\"class\":\"%s\",\"kind\":", (long long)e->n, classes[cls]);
+    ah_store_effect_begin(t->store, &row);
+    ah_store_begin(t->store, row.run, row.span, AH_EV_EFFECT_BEGIN, wall_now(t));
+    ah_store_put(t->store, head, (size_t)head_n);
+    put_str(t, kind);
+    ah_store_puts(t->store, ",\"what\":");
+    put_str(t, what);
+    if (cls == AH_EFFECT_UNSAFE && args) { /* a person may have to decide what happened */
+        ah_store_puts(t->store, ",\"args\":");
+        put_any(t, args, n);
+    }
+    ah_store_puts(t->store, "}");
+    /* Before the event is ended: that may commit. */
+    if (cls == AH_EFFECT_UNSAFE)
+        ah_store_make_safe(t->store);
+    ah_store_end(t->store);
+}
+
+struct ah_effect *ah_effect_begin(struct ah_run *run, struct ah_span *span, enum ah_effect_class cls,
+                                  const char *kind, const char *what, const char *args, size_t n,
+                                  struct ah_error *err)
+{
+    if (!run || run->ended)
+        return NULL;
+    struct ah_store *store = run->trace->store;
+    if (cls == AH_EFFECT_UNSAFE && !ah_store_allows_unsafe(store)) {
+        const char *why = ah_store_trouble(store);
+        ah_err_set(err, AH_JOURNAL,
+                   "%s. So %.200s is not called, because nothing would remember that it was: "
+                   "mend the journal, or allow it with --no-journal",
+                   *why ? why : "the journal is in memory only", what);
+        return NULL;
+    }
+    struct ah_effect *e = calloc(1, sizeof *e);
+    if (!e) {
+        ah_err_set(err, AH_MEMORY, "no memory for the journal");
+        return NULL;
+    }
+    *e = (struct ah_effect){run, ++run->effects, span && span->run == run ? span->n : 0};
+    run->refs++;
+    write_intent(e, cls, kind, what, args, n);
+    return e;
+}
+
+void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int status, const char *body,
+                   size_t n, const struct ah_error *failed)
+{
+    if (!e)
+        return;
+    struct ah_trace *t = e->run->trace;
+    char head[64];
+    int head_n = snprintf(head, sizeof head, "{\"n\":%lld,\"status\":%d", (long long)e->n, status);
+    struct ah_store_effect row = {.run = e->run->key,
+                                  .n = e->n,
+                                  .issued = issued,
+                                  .completed = completed,
+                                  .status = status,
+                                  .error = failed ? (int)failed->kind : 0};
+    ah_store_effect_end(t->store, &row);
+    ah_store_begin(t->store, e->run->key, e->span, AH_EV_EFFECT_END, wall_now(t));
+    ah_store_put(t->store, head, (size_t)head_n);
+    if (body) {
+        ah_store_puts(t->store, ",\"body\":");
+        put_any(t, body, n);
+    }
+    if (failed) {
+        put_field(t->store, ",\"error\":{\"kind\":\"", ah_err_kind_name(failed->kind),
+                  strlen(ah_err_kind_name(failed->kind)));
+        ah_store_puts(t->store, ",\"message\":");
+        put_str(t, failed->message);
+        ah_store_puts(t->store, "}");
+    }
+    ah_store_puts(t->store, "}");
+    ah_store_end(t->store);
+    ah_run_unref(e->run);
+    free(e);
+}
