@@ -72,8 +72,9 @@ static int dispatch(struct ah_sse *s, struct ah_error *err)
 {
     int stop = 0;
     if (s->has_data) {
+        const char *name = ah_buf_str(&s->name); /* read up to a NUL, if it holds one */
         struct ah_sse_event ev = {
-            .name = s->name.n ? ah_buf_str(&s->name) : "message",
+            .name = name[0] ? name : "message",
             .data = ah_buf_str(&s->data),
             .n = s->data.n,
         };

@@ -162,6 +162,11 @@ static void test_id_retry_comments(void **state)
     assert_int_equal(s.retry_ms, 1500);
     assert_int_equal(ah_sse_feed(&s, "id\n", 3, &err), 0);
     assert_string_equal(s.id, "");
+    static const char nul_name[] =
+        "event: \0x\ndata: n\n\nevent: y\0x\ndata: n\n\n"; /* a name ends at a NUL */
+    assert_int_equal(ah_sse_feed(&s, nul_name, sizeof nul_name - 1, &err), 0);
+    assert_string_equal(sink.text.p, "message|n\ny|n\n");
+    ah_buf_clear(&sink.text);
     static const char nul[] = "data: a\0b\n\n";
     assert_int_equal(ah_sse_feed(&s, nul, sizeof nul - 1, &err), 0);
     assert_int_equal(sink.text.n, strlen("message|a.b\n"));
