@@ -1,0 +1,907 @@
+/* host.openai: chat models as values, asked at once or piece by piece. Called by scripts and by
+ * scripts/agent. Turns tables into a request (chat_request.h), waits for openai.c, and gives the message
+ * back as a table. No policy: what a failure or an invalid call means is the script's business. */
+#include "lua_openai.h"
+
+#include "chat_request.h"
+#include "limits.h"
+#include "log.h"
+#include "luajson.h"
+#include "luasecret.h"
+#include "near.h"
+#include "openai.h"
+#include "secret.h"
+#include "task.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL_MT "host.openai.model"
+#define STREAM_MT "host.openai.stream"
+#define BODY_BYTES ((size_t)64 << 20) /* of a request: pictures come inside it */
+#define PARAM_BYTES 128               /* of a chat parameter's name */
+#define TEXT_BYTES ((size_t)16384)    /* of a URL, a key, a file name */
+
+/* --- models ------------------------------------------------------------------------------------- */
+
+/* What one call needs beside the messages. A model never changes: bind_tools makes another. */
+struct model {
+    char *base_url, *api_key, *name, *prompt_file, *prompt_sha256; /* NULL: not given */
+    char *params;                                                  /* JSON object of chat parameters */
+    char *tools, *tool_choice;                                     /* JSON, or NULL */
+    int parallel;                                                  /* -1: not said */
+    struct ah_chat_names names;
+    int64_t connect_ms, first_byte_ms, idle_ms, total_ms;
+    struct ah_http_retry retry;
+};
+
+static const char *const own_fields[] = {"api_key", "base_url", "model",   "name",
+                                         "prompt",  "retry",    "timeout", NULL};
+
+static void drop_model(struct model *m)
+{
+    if (m->api_key)
+        explicit_bzero(m->api_key, strlen(m->api_key));
+    free(m->base_url);
+    free(m->api_key);
+    free(m->name);
+    free(m->prompt_file);
+    free(m->prompt_sha256);
+    free(m->params);
+    free(m->tools);
+    free(m->tool_choice);
+    ah_chat_names_drop(&m->names);
+    memset(m, 0, sizeof *m);
+}
+
+static int m_model_release(lua_State *L)
+{
+    drop_model(luaL_checkudata(L, 1, MODEL_MT));
+    return 0;
+}
+
+static struct model *push_model(lua_State *L)
+{
+    struct model *m = ah_luax_new(L, sizeof *m, 0, MODEL_MT);
+    m->parallel = -1;
+    return m;
+}
+
+static int raise_error(lua_State *L, struct ah_error *err)
+{
+    ah_luax_push_error(L, err);
+    return lua_error(L);
+}
+
+static char *copy_text(lua_State *L, const char *s)
+{
+    char *copy = s ? strdup(s) : NULL;
+    if (s && !copy)
+        luaL_error(L, "out of memory");
+    return copy;
+}
+
+static void replace_text(lua_State *L, char **slot, const char *s)
+{
+    char *copy = copy_text(L, s);
+    free(*slot);
+    *slot = copy;
+}
+
+/* --- options ------------------------------------------------------------------------------------ */
+
+static void read_timeout(lua_State *L, int idx, struct model *m)
+{
+    static const char *const names[] = {"connect", "first_byte", "idle", "total", NULL};
+    int type = lua_getfield(L, idx, "timeout"), at = lua_gettop(L);
+    if (type == LUA_TTABLE) {
+        ah_luax_fields(L, at, "timeout", names);
+        m->connect_ms = ah_luax_ms(L, at, "connect", m->connect_ms);
+        m->first_byte_ms = ah_luax_ms(L, at, "first_byte", m->first_byte_ms);
+        m->idle_ms = ah_luax_ms(L, at, "idle", m->idle_ms);
+        m->total_ms = ah_luax_ms(L, at, "total", m->total_ms);
+    } else if (type != LUA_TNIL) {
+        m->total_ms = ah_luax_ms(L, idx, "timeout", 0);
+    }
+    lua_pop(L, 1);
+}
+
+static void read_retry(lua_State *L, int idx, struct model *m)
+{
+    static const char *const names[] = {"base", "cap", "max", NULL};
+    int type = lua_getfield(L, idx, "retry"), at = lua_gettop(L);
+    if (type == LUA_TTABLE) {
+        ah_luax_fields(L, at, "retry", names);
+        int64_t max = ah_luax_int(L, at, "max", AH_RETRY_MAX);
+        luaL_argcheck(L, max >= 0 && max <= 100, idx, "retry.max must be 0 to 100");
+        m->retry.max = max == 0 ? -1 : (int)max;
+        m->retry.base_ms = ah_luax_ms(L, at, "base", 0);
+        m->retry.cap_ms = ah_luax_ms(L, at, "cap", 0);
+    } else if (type == LUA_TBOOLEAN && !lua_toboolean(L, at)) {
+        m->retry = (struct ah_http_retry){.max = -1};
+    } else if (type != LUA_TNIL) {
+        luaL_error(L, "bad field 'retry' (false or a table expected, got %s)", luaL_typename(L, at));
+    }
+    lua_pop(L, 1);
+}
+
+static void read_prompt(lua_State *L, int idx, struct model *m)
+{
+    static const char *const names[] = {"file", "sha256", NULL};
+    if (lua_getfield(L, idx, "prompt") != LUA_TNIL) {
+        luaL_checktype(L, -1, LUA_TTABLE);
+        int at = lua_gettop(L);
+        ah_luax_fields(L, at, "prompt", names);
+        replace_text(L, &m->prompt_file, ah_luax_str(L, at, "file", NULL));
+        replace_text(L, &m->prompt_sha256, ah_luax_str(L, at, "sha256", NULL));
+        lua_settop(L, at);
+    }
+    lua_pop(L, 1);
+}
+
+/* A key given as text is a secret from here on. */
+static void read_key(lua_State *L, int idx, struct model *m)
+{
+    struct ah_error err = {0};
+    int top = lua_gettop(L);
+    if (lua_getfield(L, idx, "api_key") != LUA_TNIL) {
+        struct ah_buf *key = ah_luax_guard_buf(L, TEXT_BYTES);
+        if (ah_luasecret_expand(L, top + 1, key, &err) != 0)
+            raise_error(L, &err);
+        if (memchr(ah_buf_str(key), '\0', key->n))
+            luaL_error(L, "bad field 'api_key' (it holds a NUL)");
+        if (lua_type(L, top + 1) == LUA_TSTRING)
+            ah_secret_add(ah_lua_of(L)->core->secrets, "api_key", ah_buf_str(key), key->n);
+        replace_text(L, &m->api_key, ah_buf_str(key));
+        if (key->p)
+            explicit_bzero(key->p, key->n);
+        lua_closeslot(L, top + 2);
+    }
+    lua_settop(L, top);
+}
+
+static bool is_own(const char *key)
+{
+    for (size_t i = 0; own_fields[i]; i++)
+        if (strcmp(own_fields[i], key) == 0)
+            return true;
+    return false;
+}
+
+/* Chat parameters are the service's affair and go as they are; only what looks like a slip in the name
+ * of an option of ours is stopped. */
+static void check_param(lua_State *L, const char *key, const char *what)
+{
+    static const char *const known[] = {"frequency_penalty",
+                                        "logit_bias",
+                                        "logprobs",
+                                        "max_completion_tokens",
+                                        "max_tokens",
+                                        "metadata",
+                                        "modalities",
+                                        "n",
+                                        "prediction",
+                                        "presence_penalty",
+                                        "prompt_cache_key",
+                                        "reasoning",
+                                        "reasoning_effort",
+                                        "response_format",
+                                        "safety_identifier",
+                                        "seed",
+                                        "service_tier",
+                                        "stop",
+                                        "store",
+                                        "stream_options",
+                                        "temperature",
+                                        "top_logprobs",
+                                        "top_p",
+                                        "user",
+                                        "verbosity",
+                                        "audio",
+                                        "web_search_options",
+                                        "prompt_cache_options",
+                                        "tags",
+                                        "num_retries",
+                                        NULL};
+    for (size_t i = 0; known[i]; i++)
+        if (strcmp(known[i], key) == 0)
+            return;
+    if (strlen(key) >= PARAM_BYTES)
+        luaL_error(L, "%s takes no field with a name as long as '%s'", what, key);
+    if (strcmp(key, "tools") == 0 || strcmp(key, "tool_choice") == 0 ||
+        strcmp(key, "parallel_tool_calls") == 0)
+        luaL_error(L,
+                   "%s does not take '%s'; give it to model:bind_tools(tools, {tool_choice=, "
+                   "parallel_tool_calls=})",
+                   what, key);
+    if (strcmp(key, "stream") == 0 || strcmp(key, "messages") == 0)
+        luaL_error(L, "%s does not take '%s'; use model:invoke(messages) or model:stream(messages)", what,
+                   key);
+    const char *near = ah_near_best(key, own_fields);
+    if (near)
+        luaL_error(L, "unknown field '%s' in %s (did you mean '%s'?)", key, what, near);
+}
+
+/* The fields of the options table that are chat parameters, as a JSON object in m->params over what is
+ * there already. */
+static void read_params(lua_State *L, int idx, struct model *m, const char *what)
+{
+    struct ah_error err = {0};
+    struct ah_json was, now;
+    int top = lua_gettop(L);
+    lua_newtable(L);
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "%s takes named fields only", what);
+        const char *key = lua_tostring(L, -2);
+        if (!is_own(key) || strcmp(key, "model") == 0) {
+            check_param(L, key, what);
+            lua_pushvalue(L, -2);
+            lua_insert(L, -2);
+            lua_rawset(L, top + 1);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES), *merged = ah_luax_guard_buf(L, BODY_BYTES);
+    if (ah_luajson_encode(L, top + 1, given, NULL, &err) != 0)
+        luaL_error(L, "bad field in %s (%s)", what, err.message);
+    if (ah_json_check(ah_buf_str(given), given->n, 0, &now, &err) != 0)
+        raise_error(L, &err);
+    struct ah_json_writer w;
+    ah_json_begin(&w, merged, NULL);
+    ah_json_object(&w);
+    /* The model first: who reads a request looks for it there. */
+    if (m->params && ah_json_check(m->params, strlen(m->params), 0, &was, NULL) == 0) {
+        for (struct ah_json_iter it = ah_json_iter(was); ah_json_next(&it);) {
+            char key[PARAM_BYTES];
+            ah_json_copy(it.key, key, sizeof key);
+            struct ah_json over = ah_json_get(now, key);
+            ah_json_key(&w, key);
+            ah_json_put(&w, over.type != AH_JSON_NONE ? over : it.value);
+        }
+    } else {
+        was = (struct ah_json){0};
+        ah_json_key(&w, "model");
+        ah_json_put(&w, ah_json_get(now, "model"));
+    }
+    for (struct ah_json_iter it = ah_json_iter(now); ah_json_next(&it);) {
+        char key[PARAM_BYTES];
+        ah_json_copy(it.key, key, sizeof key);
+        if (ah_json_get(was, key).type != AH_JSON_NONE || (!was.p && strcmp(key, "model") == 0))
+            continue;
+        ah_json_key(&w, key);
+        ah_json_put(&w, it.value);
+    }
+    ah_json_end_object(&w);
+    if (merged->failed)
+        luaL_error(L, "out of memory");
+    replace_text(L, &m->params, ah_buf_str(merged));
+    lua_settop(L, top);
+}
+
+static void read_common(lua_State *L, int idx, struct model *m, const char *what)
+{
+    int top = lua_gettop(L);
+    read_timeout(L, idx, m);
+    read_retry(L, idx, m);
+    read_prompt(L, idx, m);
+    const char *name = ah_luax_str(L, idx, "name", NULL);
+    if (name)
+        replace_text(L, &m->name, name);
+    lua_settop(L, top);
+    read_params(L, idx, m, what);
+}
+
+static int l_chat_model(lua_State *L)
+{
+    struct ah_error err = {0};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    const char *model = ah_luax_need_str(L, 1, "model");
+    luaL_argcheck(L, model[0], 1, "the model's name is empty");
+    struct model *m = push_model(L);
+    int at = lua_gettop(L);
+    const char *base = ah_luax_str(L, 1, "base_url", NULL);
+    replace_text(L, &m->base_url, base && base[0] ? base : NULL);
+    read_key(L, 1, m);
+    read_common(L, 1, m, "chat_model");
+    /* Raised, so that chat_model{...}:bind_tools(...) fails with this and not with a nil. */
+    if (ah_openai_check(ah_lua_of(L)->openai, m->base_url, m->api_key, &err) != 0)
+        return raise_error(L, &err);
+    lua_settop(L, at);
+    return 1;
+}
+
+/* --- bind_tools ----------------------------------------------------------------------------------- */
+
+/* A new model like the one at idx, on top. */
+static struct model *push_copy(lua_State *L, int idx)
+{
+    const struct model *from = luaL_checkudata(L, idx, MODEL_MT);
+    struct model *m = push_model(L);
+    replace_text(L, &m->base_url, from->base_url);
+    replace_text(L, &m->api_key, from->api_key);
+    replace_text(L, &m->name, from->name);
+    replace_text(L, &m->prompt_file, from->prompt_file);
+    replace_text(L, &m->prompt_sha256, from->prompt_sha256);
+    replace_text(L, &m->params, from->params);
+    m->connect_ms = from->connect_ms;
+    m->first_byte_ms = from->first_byte_ms;
+    m->idle_ms = from->idle_ms;
+    m->total_ms = from->total_ms;
+    m->retry = from->retry;
+    return m;
+}
+
+/* The field of the table at idx as a member of an object; nothing when it is nil. */
+static void put_field(lua_State *L, int idx, const char *field, struct ah_buf *to, bool *first,
+                      const char *what, lua_Integer at)
+{
+    struct ah_error err = {0};
+    if (lua_getfield(L, idx, field) != LUA_TNIL) {
+        ah_buf_addf(to, "%s\"%s\":", *first ? "" : ",", field);
+        *first = false;
+        if (ah_luajson_encode(L, -1, to, NULL, &err) != 0)
+            luaL_error(L, "bad field '%s' of %s %d (%s)", field, what, (int)at, err.message);
+    }
+    lua_pop(L, 1);
+}
+
+/* Only what we know of a tool is read: tools of scripts hold functions and more. */
+static void put_list(lua_State *L, int idx, const char *what, const char *const *fields, struct ah_buf *to)
+{
+    lua_Integer n = luaL_len(L, idx);
+    ah_buf_addc(to, '[');
+    for (lua_Integer i = 1; i <= n; i++) {
+        bool first = true;
+        if (lua_geti(L, idx, i) != LUA_TTABLE)
+            luaL_error(L, "bad %s %d (table expected, got %s)", what, (int)i, luaL_typename(L, -1));
+        int at = lua_gettop(L);
+        ah_buf_adds(to, i == 1 ? "{" : ",{");
+        for (size_t k = 0; fields[k]; k++)
+            put_field(L, at, fields[k], to, &first, what, i);
+        ah_buf_addc(to, '}');
+        lua_pop(L, 1);
+    }
+    ah_buf_addc(to, ']');
+}
+
+static void set_tools(lua_State *L, int idx, struct model *m)
+{
+    static const char *const fields[] = {"name",   "description", "parameters", "input_schema",
+                                         "strict", "connector",   "provider",   "connection_name",
+                                         "type",   "function",    NULL};
+    struct ah_error err = {0};
+    struct ah_json v;
+    int top = lua_gettop(L);
+    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES), *wire = ah_luax_guard_buf(L, BODY_BYTES);
+    put_list(L, idx, "tool", fields, given);
+    if (given->failed)
+        luaL_error(L, "the tools are too large");
+    if (ah_json_check(given->p, given->n, 0, &v, &err) != 0 ||
+        ah_chat_request_tools(v, &m->names, wire, &err) != 0)
+        raise_error(L, &err);
+    replace_text(L, &m->tools, wire->p);
+    lua_settop(L, top);
+}
+
+static void set_choice(lua_State *L, int idx, struct model *m)
+{
+    struct ah_error err = {0};
+    struct ah_json v;
+    int top = lua_gettop(L);
+    if (lua_getfield(L, idx, "tool_choice") != LUA_TNIL) {
+        struct ah_buf *given = ah_luax_guard_buf(L, TEXT_BYTES), *wire = ah_luax_guard_buf(L, TEXT_BYTES);
+        if (ah_luajson_encode(L, top + 1, given, NULL, &err) != 0 ||
+            ah_json_check(ah_buf_str(given), given->n, 0, &v, &err) != 0 ||
+            ah_chat_request_choice(v, &m->names, wire, &err) != 0)
+            raise_error(L, &err);
+        replace_text(L, &m->tool_choice, ah_buf_str(wire));
+    }
+    lua_settop(L, top + 1);
+    if (lua_getfield(L, idx, "parallel_tool_calls") != LUA_TNIL)
+        m->parallel = ah_luax_bool(L, idx, "parallel_tool_calls", true);
+    lua_settop(L, top);
+}
+
+static int l_bind_tools(lua_State *L)
+{
+    static const char *const names[] = {"parallel_tool_calls", "tool_choice", NULL};
+    luaL_checkudata(L, 1, MODEL_MT);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    if (!lua_isnoneornil(L, 3)) {
+        luaL_checktype(L, 3, LUA_TTABLE);
+        ah_luax_fields(L, 3, "bind_tools", names);
+    }
+    lua_settop(L, 3);
+    struct model *m = push_copy(L, 1);
+    set_tools(L, 2, m);
+    if (lua_istable(L, 3))
+        set_choice(L, 3, m);
+    lua_settop(L, 4);
+    return 1;
+}
+
+/* --- one call ---------------------------------------------------------------------------------------- */
+
+/* The whole request without stream. -1: the messages are such that no service takes them. */
+static int write_body(lua_State *L, const struct model *m, int messages, struct ah_buf *to,
+                      struct ah_error *err)
+{
+    static const char *const fields[] = {
+        "role",    "content", "name",      "tool_call_id",      "tool_calls",        "invalid_tool_calls",
+        "refusal", "audio",   "reasoning", "reasoning_content", "reasoning_details", NULL};
+    struct ah_json v;
+    int top = lua_gettop(L);
+    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES);
+    put_list(L, messages, "message", fields, given);
+    int rc = given->failed ? ah_err_set(err, AH_LIMIT, "the messages are larger than %zu bytes", BODY_BYTES)
+                           : ah_json_check(given->p, given->n, 0, &v, err);
+    if (rc == 0) {
+        ah_buf_add(to, m->params, strlen(m->params) - 1);
+        ah_buf_adds(to, ",\"messages\":");
+        rc = ah_chat_request_messages(v, &m->names, to, err);
+    }
+    lua_closeslot(L, top + 1);
+    lua_settop(L, top);
+    if (m->tools)
+        ah_buf_addf(to, ",\"tools\":%s", m->tools);
+    if (m->tool_choice)
+        ah_buf_addf(to, ",\"tool_choice\":%s", m->tool_choice);
+    if (m->parallel >= 0)
+        ah_buf_addf(to, ",\"parallel_tool_calls\":%s", m->parallel ? "true" : "false");
+    ah_buf_addc(to, '}');
+    if (rc == 0 && to->failed)
+        rc = ah_err_set(err, AH_LIMIT, "the request is larger than %zu bytes", BODY_BYTES);
+    return rc;
+}
+
+/* Arguments 1 model, 2 messages, 3 options. The model that holds for this call replaces 1. */
+static struct model *check_call(lua_State *L, const char *name)
+{
+    ah_task_check(L, name);
+    struct model *m = luaL_checkudata(L, 1, MODEL_MT);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    if (lua_isnoneornil(L, 3))
+        return m;
+    luaL_checktype(L, 3, LUA_TTABLE);
+    static const char *const fixed[] = {"api_key", "base_url"};
+    for (size_t i = 0; i < 2; i++) {
+        if (lua_getfield(L, 3, fixed[i]) != LUA_TNIL)
+            luaL_error(L, "'%s' belongs to chat_model, not to a call", fixed[i]);
+        lua_pop(L, 1);
+    }
+    const struct model *from = m;
+    m = push_copy(L, 1);
+    replace_text(L, &m->tools, from->tools);
+    replace_text(L, &m->tool_choice, from->tool_choice);
+    m->parallel = from->parallel;
+    for (size_t i = 0; i < from->names.count; i++)
+        if (ah_chat_names_add(&m->names, &from->names.items[i]) != 0)
+            luaL_error(L, "out of memory");
+    read_common(L, 3, m, name);
+    lua_replace(L, 1);
+    return m;
+}
+
+static struct ah_openai_op *start_call(lua_State *L, const struct model *m, struct ah_openai_req *req,
+                                       struct ah_error *err)
+{
+    struct ah_openai_op *op = NULL;
+    struct ah_buf *body = ah_luax_guard_buf(L, BODY_BYTES);
+    if (write_body(L, m, 2, body, err) == 0) {
+        req->base_url = m->base_url;
+        req->api_key = m->api_key;
+        req->body = body->p;
+        req->body_n = body->n;
+        req->connect_ms = m->connect_ms;
+        req->first_byte_ms = m->first_byte_ms;
+        req->idle_ms = m->idle_ms;
+        req->total_ms = m->total_ms;
+        req->retry = m->retry;
+        req->run = ah_task_run(L);
+        req->parent = ah_task_span(L);
+        req->name = m->name;
+        req->prompt_file = m->prompt_file;
+        req->prompt_sha256 = m->prompt_sha256;
+        op = ah_openai_chat(ah_lua_of(L)->openai, req, err);
+    }
+    ah_buf_drop(body); /* not the guard: nothing may raise while op is in nobody's hands */
+    return op;
+}
+
+/* --- the message ---------------------------------------------------------------------------------------- */
+
+static void set_buf(lua_State *L, const char *field, const struct ah_buf *b)
+{
+    lua_pushlstring(L, ah_buf_str(b), b->n);
+    lua_setfield(L, -2, field);
+}
+
+static void set_text(lua_State *L, const char *field, const char *s)
+{
+    if (s && s[0]) {
+        lua_pushstring(L, s);
+        lua_setfield(L, -2, field);
+    }
+}
+
+static void set_flag(lua_State *L, const char *field, bool set)
+{
+    if (set) {
+        lua_pushboolean(L, true);
+        lua_setfield(L, -2, field);
+    }
+}
+
+/* The name a script knows; a name that was not bound stays as the model wrote it. */
+static void push_name(lua_State *L, const struct model *m, const struct ah_buf *wire)
+{
+    const struct ah_chat_name *item = ah_chat_names_of_wire(&m->names, ah_buf_str(wire), wire->n);
+    if (item)
+        lua_pushlstring(L, item->name, item->name_n);
+    else
+        lua_pushlstring(L, ah_buf_str(wire), wire->n);
+}
+
+static void push_call(lua_State *L, const struct model *m, const struct ah_chat_call *c)
+{
+    lua_createtable(L, 0, 5);
+    set_buf(L, "id", &c->id);
+    push_name(L, m, &c->name);
+    lua_setfield(L, -2, "name");
+    set_buf(L, "arguments", &c->raw);
+    if (c->invalid) {
+        set_text(L, "error", c->invalid);
+        return;
+    }
+    ah_luajson_push(L, (struct ah_json){c->args, c->args_n, AH_JSON_OBJECT});
+    lua_setfield(L, -2, "args");
+    set_flag(L, "repaired", c->repaired);
+    set_flag(L, "unwrapped", c->unwrapped);
+}
+
+static void set_calls(lua_State *L, const struct model *m, const struct ah_chat_choice *ch, bool invalid)
+{
+    lua_Integer n = 0;
+    lua_newtable(L);
+    ah_luajson_mark_array(L, -1);
+    for (size_t i = 0; i < ch->call_count; i++) {
+        if ((ch->calls[i].invalid != NULL) != invalid)
+            continue;
+        push_call(L, m, &ch->calls[i]);
+        lua_rawseti(L, -2, ++n);
+    }
+    lua_setfield(L, -2, invalid ? "invalid_tool_calls" : "tool_calls");
+}
+
+static void set_metadata(lua_State *L, const struct ah_openai_op *op, const struct ah_chat_choice *ch)
+{
+    lua_createtable(L, 0, 8);
+    set_text(L, "model_name", op->chat.model);
+    set_text(L, "finish_reason", ah_chat_finish_name(ch->finish));
+    if (ch->finish == AH_CHAT_OTHER)
+        set_text(L, "finish_reason_given", ch->finish_text);
+    set_flag(L, "no_finish_reason", op->chat.flagged);
+    set_text(L, "id", op->chat.id);
+    set_text(L, "system_fingerprint", op->chat.fingerprint);
+    set_text(L, "service_tier", op->chat.tier);
+    set_text(L, "request_id", op->request_id);
+    lua_pushinteger(L, op->attempts);
+    lua_setfield(L, -2, "attempts");
+    lua_pushnumber(L, (double)op->waited_ms / 1000);
+    lua_setfield(L, -2, "waited");
+    lua_setfield(L, -2, "response_metadata");
+}
+
+static void push_message(lua_State *L, const struct model *m, const struct ah_openai_op *op)
+{
+    const struct ah_chat_choice *ch = ah_chat_first(&op->chat);
+    struct ah_json usage;
+    lua_createtable(L, 0, 8);
+    set_text(L, "role", "assistant");
+    if (ch->has_content)
+        set_buf(L, "content", &ch->content);
+    if (ch->has_refusal)
+        set_buf(L, "refusal", &ch->refusal);
+    if (ch->reasoning.n)
+        set_buf(L, ch->reasoning_content ? "reasoning_content" : "reasoning", &ch->reasoning);
+    set_calls(L, m, ch, false);
+    set_calls(L, m, ch, true);
+    set_metadata(L, op, ch);
+    if (op->usage_metadata.n &&
+        ah_json_check(op->usage_metadata.p, op->usage_metadata.n, 0, &usage, NULL) == 0) {
+        ah_luajson_push(L, usage);
+        lua_setfield(L, -2, "usage_metadata");
+    }
+    if (op->cost >= 0) {
+        lua_pushnumber(L, op->cost);
+        lua_setfield(L, -2, "cost");
+    }
+}
+
+/* message, or nil and the error, of an op that is done. */
+static int push_outcome(lua_State *L, const struct model *m, const struct ah_openai_op *op)
+{
+    struct ah_error err = {0};
+    if (op->op.err.kind == AH_NONE) {
+        push_message(L, m, op);
+        return 1;
+    }
+    ah_err_copy(&err, &op->op.err);
+    return ah_luax_fail(L, &err);
+}
+
+static int k_invoke(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct ah_openai_op *op = (struct ah_openai_op *)ah_task_op(L, (int)idx);
+    if (!op->op.done)
+        return ah_task_await(L, (int)idx, k_invoke);
+    return push_outcome(L, luaL_checkudata(L, 1, MODEL_MT), op);
+}
+
+static int l_invoke(lua_State *L)
+{
+    struct ah_error err = {0};
+    struct ah_openai_req req = {0};
+    lua_settop(L, 3);
+    const struct model *m = check_call(L, "model:invoke");
+    struct ah_openai_op *op = start_call(L, m, &req, &err);
+    if (!op)
+        return ah_luax_fail(L, &err);
+    return k_invoke(L, LUA_OK, ah_task_push_op(L, &op->op));
+}
+
+/* --- streams ------------------------------------------------------------------------------------------- */
+
+/* Between the poll phase (which fills) and the task that reads. User value 1 is the model. */
+struct stream {
+    struct ah_openai_op *op; /* counted; kept when done: message() is asked after the loop */
+    struct ah_op *news;      /* latch of the task that waits, or NULL */
+    struct ah_buf queue;     /* records: struct record, then its texts */
+    size_t at;               /* of the first unread record */
+    bool paused, draining, lost, asked;
+};
+
+struct record {
+    enum ah_chat_delta_kind kind;
+    size_t n, call, id_n, name_n;
+};
+
+static void tell_reader(struct stream *s)
+{
+    if (s->news)
+        ah_op_finish(s->news, NULL);
+}
+
+static void on_delta(void *arg, const struct ah_chat_delta *d)
+{
+    struct stream *s = arg;
+    struct record r = {.kind = d->kind, .n = d->n, .call = d->call};
+    if (s->draining)
+        return;
+    if (d->c) {
+        r.id_n = d->c->id.n;
+        r.name_n = d->c->name.n;
+    }
+    ah_buf_add(&s->queue, &r, sizeof r);
+    ah_buf_add(&s->queue, d->text, d->n);
+    if (d->c) {
+        ah_buf_add(&s->queue, ah_buf_str(&d->c->id), r.id_n);
+        ah_buf_add(&s->queue, ah_buf_str(&d->c->name), r.name_n);
+    }
+    s->lost |= s->queue.failed;
+    tell_reader(s);
+}
+
+static bool is_full(void *arg)
+{
+    struct stream *s = arg;
+    if (s->draining || s->queue.n - s->at < AH_HTTP_STREAM_QUEUE_BYTES)
+        return false;
+    s->paused = true;
+    return true;
+}
+
+static void on_stream_done(struct ah_op *op, void *arg)
+{
+    (void)op;
+    tell_reader(arg);
+}
+
+/* Left early: the call is cancelled and its span says so. What came to its end stays. */
+static void stop_stream(struct stream *s)
+{
+    if (!s->op || s->op->op.done)
+        return;
+    ah_openai_forget(s->op);
+    ah_op_wait(&s->op->op, NULL, NULL);
+    ah_op_cancel(&s->op->op);
+    ah_buf_clear(&s->queue);
+    s->at = 0;
+    tell_reader(s);
+}
+
+static int m_stream_close(lua_State *L)
+{
+    stop_stream(luaL_checkudata(L, 1, STREAM_MT));
+    return 0;
+}
+
+static int m_stream_release(lua_State *L)
+{
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    struct ah_lua *lua = ah_lua_of(L);
+    if (s->op) {
+        const struct ah_error *err = &s->op->op.err;
+        if (s->op->op.done && !s->asked && err->kind != AH_NONE && err->kind != AH_CANCELLED)
+            ah_log_line(lua->core->log, AH_LOG_WARN,
+                        "a model stream failed, and the script did not ask stream:message(): %s",
+                        err->message);
+        stop_stream(s);
+        ah_op_wait(&s->op->op, NULL, NULL);
+        ah_op_unref(&s->op->op);
+    }
+    s->op = NULL;
+    ah_op_unref(s->news);
+    s->news = NULL;
+    ah_buf_drop(&s->queue);
+    return 0;
+}
+
+static void push_chunk(lua_State *L, struct stream *s)
+{
+    static const char *const fields[] = {"content", "refusal", "reasoning"};
+    struct record r;
+    memcpy(&r, s->queue.p + s->at, sizeof r);
+    const char *text = s->queue.p + s->at + sizeof r;
+    lua_createtable(L, 0, 1);
+    if (r.kind == AH_CHAT_CALL) {
+        lua_createtable(L, 0, 4);
+        lua_pushinteger(L, (lua_Integer)r.call + 1);
+        lua_setfield(L, -2, "index");
+        lua_pushlstring(L, text + r.n, r.id_n);
+        lua_setfield(L, -2, "id");
+        lua_pushlstring(L, text + r.n + r.id_n, r.name_n);
+        lua_setfield(L, -2, "name");
+    }
+    lua_pushlstring(L, text, r.n);
+    lua_setfield(L, -2, r.kind == AH_CHAT_CALL ? "arguments" : fields[r.kind]);
+    if (r.kind == AH_CHAT_CALL)
+        lua_setfield(L, -2, "tool_call");
+    s->at += sizeof r + r.n + r.id_n + r.name_n;
+    if (s->at == s->queue.n) {
+        ah_buf_clear(&s->queue);
+        s->at = 0;
+    }
+    if (s->paused && s->queue.n - s->at < AH_HTTP_STREAM_QUEUE_BYTES / 2) {
+        s->paused = false;
+        ah_openai_resume(s->op);
+    }
+}
+
+/* Waits for news of the stream at index 1, then goes on with k. */
+static int await_news(lua_State *L, struct stream *s, lua_KFunction k)
+{
+    ah_task_check(L, "stream");
+    if (s->news && !s->news->done)
+        return luaL_error(L, "the stream is being read by another task");
+    ah_op_unref(s->news);
+    s->news = ah_op_latch(s->op->op.loop);
+    if (!s->news)
+        return luaL_error(L, "out of memory");
+    return ah_task_await(L, ah_task_push_op(L, ah_op_ref(s->news)), k);
+}
+
+static int k_next(lua_State *L, int status, lua_KContext idx)
+{
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    (void)status;
+    (void)idx;
+    if (s->lost)
+        return luaL_error(L, "out of memory in a model stream");
+    if (s->at < s->queue.n) {
+        push_chunk(L, s);
+        return 1;
+    }
+    if (!s->op || s->op->op.done) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return await_news(L, s, k_next);
+}
+
+static int m_stream_call(lua_State *L)
+{
+    lua_settop(L, 1);
+    return k_next(L, LUA_OK, 0);
+}
+
+static int k_message(lua_State *L, int status, lua_KContext idx)
+{
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    (void)status;
+    (void)idx;
+    if (!s->op->op.done)
+        return await_news(L, s, k_message);
+    s->asked = true;
+    lua_getiuservalue(L, 1, 1);
+    return push_outcome(L, luaL_checkudata(L, -1, MODEL_MT), s->op);
+}
+
+/* Reads what is left without giving it out, then the whole message. */
+static int l_stream_message(lua_State *L)
+{
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    lua_settop(L, 1);
+    if (!s->op->op.done)
+        ah_task_check(L, "stream:message");
+    s->draining = true;
+    ah_buf_clear(&s->queue);
+    s->at = 0;
+    if (s->paused && !s->op->op.done) {
+        s->paused = false;
+        ah_openai_resume(s->op);
+    }
+    return k_message(L, LUA_OK, 0);
+}
+
+static int l_stream(lua_State *L)
+{
+    struct ah_error err = {0};
+    lua_settop(L, 3);
+    const struct model *m = check_call(L, "model:stream");
+    struct stream *s = ah_luax_new(L, sizeof *s, 1, STREAM_MT);
+    int at = lua_gettop(L);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, at, 1);
+    ah_buf_init(&s->queue, 2 * AH_CHAT_TEXT_BYTES);
+    struct ah_openai_req req = {.stream = true, .on_delta = on_delta, .is_full = is_full, .arg = s};
+    s->op = start_call(L, m, &req, &err);
+    if (!s->op)
+        return ah_luax_fail(L, &err);
+    ah_op_wait(&s->op->op, on_stream_done, s);
+    /* As in `for chunk in model:stream(...)`: the fourth value is closed when the loop is left. */
+    lua_settop(L, at);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, at);
+    return 4;
+}
+
+/* --- the module ----------------------------------------------------------------------------------------- */
+
+static const luaL_Reg stream_methods[] = {
+    {"close", m_stream_close},
+    {"message", l_stream_message},
+    {NULL, NULL},
+};
+
+static const luaL_Reg model_methods[] = {
+    {"bind_tools", l_bind_tools},
+    {"invoke", l_invoke},
+    {"stream", l_stream},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"chat_model", l_chat_model},
+    {NULL, NULL},
+};
+
+int luaopen_host_openai(lua_State *L)
+{
+    ah_luax_class(L, MODEL_MT, model_methods, m_model_release);
+    ah_luax_class(L, STREAM_MT, stream_methods, m_stream_release);
+    luaL_getmetatable(L, STREAM_MT);
+    lua_pushcfunction(L, m_stream_call);
+    lua_setfield(L, -2, "__call");
+    lua_pushcfunction(L, m_stream_close);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+    luaL_newlib(L, functions);
+    return 1;
+}
