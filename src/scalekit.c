@@ -1307,7 +1307,7 @@ static int check_who(const struct ah_scalekit_who *who, bool id_will_do, struct 
                           "a connection_name is needed: the name that the dashboard's Connections "
                           "page shows");
     if (!who->identifier || !who->identifier[0])
-        return ah_err_set(err, AH_INVALID,
+        return ah_err_set(err, AH_CONFIG,
                           "an identifier is needed (whose account?): give identifier, --user, or "
                           "set AGENTHOST_USER");
     return 0;
@@ -1782,7 +1782,7 @@ struct ah_scalekit_op *ah_scalekit_get_tools(struct ah_scalekit *sk, const struc
     if (read_settings(sk, err) != 0)
         return NULL;
     if (!who->identifier || !who->identifier[0]) {
-        ah_err_set(err, AH_INVALID,
+        ah_err_set(err, AH_CONFIG,
                    "an identifier is needed (whose tools?): give identifier, --user, or set "
                    "AGENTHOST_USER");
         return NULL;
