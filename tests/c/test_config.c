@@ -213,6 +213,8 @@ static void test_emulated(void **state)
     ah_config_set_emulated(f->config, false);
     expect(f, "SCALEKIT_CLIENT_SECRET", "real-client-secret", AH_FROM_DOTENV);
     assert_string_equal(ah_secret_get(f->secrets, "SCALEKIT_CLIENT_SECRET", NULL), "real-client-secret");
+    ah_config_set_emulated(f->config, true); /* a file that was loaded before */
+    assert_null(ah_secret_get(f->secrets, "SCALEKIT_CLIENT_SECRET", NULL));
 }
 
 static void test_file_mode_is_warned_about(void **state)

@@ -141,6 +141,7 @@ static void test_errors(void **state)
     expect_error("B=2\nA=\"x\ny\n", "line 2: ", "never closed");
     expect_error("A=\"x\\\"\n", "line 1: ", "never closed");
     expect_error("A='a\nb' c\n", "line 2: ", "after the closing quote");
+    expect_error("A=\"a\nb\" c\n", "line 2: ", "after the closing quote");
     expect_error("A=\"a\"'b'\n", "line 1: ", "after the closing quote");
     expect_error("A=${\n", "line 1: ", "single quotes");
     expect_error("A=${HOME\n", "line 1: ", "single quotes");

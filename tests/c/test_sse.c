@@ -85,6 +85,7 @@ static void test_lines_and_fields(void **state)
     expect("data:a\n\n", "message|a\n", AH_NONE);
     expect("data:  a \n\n", "message| a \n", AH_NONE); /* exactly one space goes */
     expect("data: a\r\n\r\n", "message|a\n", AH_NONE);
+    expect("data: a\r\ndata: b\r\n\r\n", "message|a\nb\n", AH_NONE); /* CRLF is one end of line */
     expect("data: a\r\r", "message|a\n", AH_NONE);
     expect("data: a\r\n\ndata: b\n\r\n", "message|a\nmessage|b\n", AH_NONE); /* mixed */
     expect("data: a\ndata: b\ndata:\n\n", "message|a\nb\n\n", AH_NONE);
