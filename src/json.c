@@ -1141,7 +1141,8 @@ int ah_json_quote(struct ah_buf *to, const char *s, size_t n)
     return to->failed ? -1 : 0;
 }
 
-static bool is_object_level(const struct ah_json_writer *w)
+/* Only assertions ask. */
+__attribute__((unused)) static bool is_object_level(const struct ah_json_writer *w)
 {
     unsigned level = w->depth - 1;
     return w->depth > 0 && level < AH_JSON_DEPTH && (w->objects[level / 64] >> (level % 64) & 1);
