@@ -8,6 +8,8 @@
 #include "secret.h"
 #include "server.h"
 #include "skwire.h"
+#include "store.h"
+#include "trace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -885,6 +887,101 @@ static void test_execute_once(void **state)
     ah_op_unref(&op->op);
 }
 
+/* --- the run: span, effect, agent_run_id ---------------------------------------------------------------------- */
+
+struct journal {
+    struct ah_store *store;
+    char text[65536]; /* the bodies of all events */
+};
+
+static int add_event(void *arg, const struct ah_store_event *ev)
+{
+    struct journal *j = arg;
+    size_t at = strlen(j->text);
+    snprintf(j->text + at, sizeof j->text - at, "%.*s\n", (int)ev->n, ev->body);
+    return 0;
+}
+
+static int find_run(void *arg, const struct ah_store_run *run)
+{
+    struct journal *j = arg;
+    return ah_store_run_events(j->store, run->key, add_event, j, NULL);
+}
+
+static void check_journal(struct journal *j, const char *const *texts)
+{
+    ah_store_flush(j->store);
+    j->text[0] = '\0';
+    assert_int_equal(ah_store_run_find(j->store, "last", find_run, j, NULL), 0);
+    for (; *texts; texts++) {
+        if (!strstr(j->text, *texts))
+            print_message("no %s in\n%s\n", *texts, j->text);
+        assert_non_null(strstr(j->text, *texts));
+    }
+}
+
+static void test_traced(void **state)
+{
+    struct far *f = *state;
+    static struct journal j;
+    char request[512];
+    struct ah_store_opts opts = {.memory = true, .allow_no_journal = true, .quiet = true};
+    j.store = f->core.store = ah_store_open(&opts, f->core.loop, &f->log, NULL);
+    f->core.trace = ah_trace_new(&f->core, NULL);
+    struct ah_run *run = ah_run_start(
+        f->core.trace,
+        &(struct ah_run_opts){.name = "r", .script = "", .identifier = "user_123", .traced = true}, NULL);
+    assert_non_null(run);
+    snprintf(
+        request, sizeof request,
+        "POST /api/v1/execute_tool {\"tool_name\":\"gmail_fetch_mails\",\"params\":{\"max_results\":3.0},"
+        "\"connected_account_id\":\"ca_1\",\"agent_run_id\":\"%s\"}",
+        ah_run_id(run));
+    const struct step steps[] = {RESOLVE,
+                                 {request, 200, "{\"data\":{\"n\":1.50},\"execution_id\":\"exec_7\"}"},
+                                 {request, 500, INFO("TOOL_ERROR", TOOL_INFO)},
+                                 {0}};
+    f->steps = steps;
+    struct ah_scalekit_who who = gmail;
+    who.run = run;
+    struct ah_scalekit_exec exec = {.tool_name = "gmail_fetch_mails",
+                                    .input = "{\"max_results\":3.0}",
+                                    .input_n = 19,
+                                    .tool_call_id = "call_1",
+                                    .effect = AH_EFFECT_UNSAFE};
+    for (int i = 0; i < 2; i++) {
+        struct ah_scalekit_op *op = ah_scalekit_execute(f->sk, &who, &exec, NULL);
+        wait_for(f, op);
+        assert_int_equal(op->op.err.kind, i == 0 ? AH_NONE : AH_TOOL_ERROR);
+        ah_op_unref(&op->op);
+    }
+    check_far(f);
+    assert_int_equal(ah_run_totals(run)->tool_calls, 2);
+    assert_int_equal(ah_run_totals(run)->errors, 1);
+    struct ah_scalekit_op *dropped = ah_scalekit_execute(f->sk, &who, &exec, NULL);
+    ah_op_unref(&dropped->op); /* its span must end, too */
+    for (int i = 0; i < 20; i++)
+        ah_loop_turn(f->core.loop, 1);
+    ah_run_end(run, NULL, 0, NULL);
+    static const char *const texts[] = {"\"gmail_fetch_mails\"",
+                                        "\"output\":{\"n\":1.50}",
+                                        "\"connection_name\":\"gmail\"",
+                                        "\"identifier\":\"user_123\"",
+                                        "\"connected_account_id\":\"ca_1\"",
+                                        "\"execution_id\":\"exec_7\"",
+                                        "\"execution_id\":\"exec_81\"",
+                                        "\"tool_call_id\":\"call_1\"",
+                                        "\"max_results\":3.0",
+                                        "went wrong",
+                                        "was cancelled",
+                                        NULL};
+    check_journal(&j, texts);
+    assert_null(strstr(j.text, "token-number"));
+    assert_null(strstr(j.text, "test/secret"));
+    ah_trace_free(f->core.trace);
+    ah_store_close(f->core.store);
+}
+
 static void test_drop_at_every_turn(void **state)
 {
     struct far *f = *state;
@@ -952,6 +1049,7 @@ int main(void)
         FAR_TEST(test_execute_not_active),
         FAR_TEST(test_execute_refused),
         FAR_TEST(test_execute_once),
+        FAR_TEST(test_traced),
         FAR_TEST(test_drop_at_every_turn),
         FAR_TEST(test_call),
     };
