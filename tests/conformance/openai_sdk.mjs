@@ -1,0 +1,162 @@
+// npm openai against the emulator: parsed values, ids, usage, streams, and the class and text of refusals.
+import OpenAI, {
+  APIConnectionError, APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, RateLimitError,
+} from 'openai';
+import { admin, eq, errorOf, match, test } from './harness.mjs';
+
+const FETCH = {
+  type: 'function',
+  function: { name: 'gmail_fetch_mails', description: 'Search the mailbox', parameters: { type: 'object',
+    properties: { query: { type: 'string' }, max_results: { type: 'integer' } }, required: [] } },
+};
+const ISSUES = {
+  type: 'function',
+  function: { name: 'github_issues_list', description: 'List issues', parameters: { type: 'object',
+    properties: { owner: { type: 'string' }, repo: { type: 'string' }, state: { type: 'string' } }, required: ['owner', 'repo'] } },
+};
+const ask = content => [{ role: 'user', content }];
+
+export async function run({ url, env }) {
+  const client = new OpenAI({ apiKey: env.OPENAI_API_KEY, baseURL: env.OPENAI_BASE_URL, maxRetries: 0 });
+  const chat = body => client.chat.completions.create({ model: 'gpt-4o', ...body });
+
+  await test('openai: a tool call, its arguments, ids and usage', async () => {
+    const { data, response, request_id: id } = await chat({ messages: ask('Fetch my last 3 unread emails'), tools: [FETCH] }).withResponse();
+    match(data.id, /^chatcmpl-[A-Za-z0-9]{29}$/);
+    match(id, /^req_[0-9a-f]{32}$/);
+    eq(data.object, 'chat.completion');
+    eq(data.model, 'gpt-4o-2024-08-06');
+    eq(data.choices.length, 1);
+    const { message, finish_reason: finish } = data.choices[0];
+    eq([finish, message.role, message.content, message.refusal], ['tool_calls', 'assistant', null, null]);
+    eq(message.tool_calls.length, 1);
+    match(message.tool_calls[0].id, /^call_[A-Za-z0-9]{24}$/);
+    eq(message.tool_calls[0].type, 'function');
+    eq(JSON.parse(message.tool_calls[0].function.arguments), { query: 'is:unread', max_results: 3 });
+    eq(data.usage.total_tokens, data.usage.prompt_tokens + data.usage.completion_tokens);
+    eq(data.usage.prompt_tokens_details.cached_tokens, 0);
+    eq(response.headers.get('openai-version'), '2020-10-01');
+    match(response.headers.get('x-ratelimit-reset-requests'), /^\d+ms$/);
+  });
+
+  await test('openai: the answer is made of the tool\'s real result', async () => {
+    const first = await chat({ messages: ask('Fetch my last 2 unread emails'), tools: [FETCH] });
+    const call = first.choices[0].message.tool_calls[0];
+    const result = { messages: [{ id: 'm1', snippet: 'Hello there', payload: { headers: [{ name: 'Subject', value: 'Zebra 77' }, { name: 'From', value: 'Zoe <z@example.com>' }] } }] };
+    const second = await chat({ tools: [FETCH], messages: [...ask('Fetch my last 2 unread emails'), first.choices[0].message,
+      { role: 'tool', tool_call_id: call.id, content: JSON.stringify(result) }] });
+    eq(second.choices[0].finish_reason, 'stop');
+    match(second.choices[0].message.content, /1 unread email:\n1\. Zebra 77, from Zoe: Hello there/);
+  });
+
+  await test('openai: a stream gives what the whole answer gives', async () => {
+    const body = { messages: ask('Check my unread mail and list the open issues of northwind/website'), tools: [FETCH, ISSUES] };
+    const whole = await chat(body);
+    const stream = client.chat.completions.stream({ model: 'gpt-4o', ...body, stream_options: { include_usage: true } });
+    const final = await stream.finalChatCompletion();
+    const brief = c => c.choices[0].message.tool_calls.map(t => [t.function.name, JSON.parse(t.function.arguments)]);
+    eq(brief(final), brief(whole));
+    eq(brief(final).map(c => c[0]), ['gmail_fetch_mails', 'github_issues_list']);
+    eq(final.usage, whole.usage);
+    eq(final.choices[0].finish_reason, 'tool_calls');
+  });
+
+  await test('openai: chunks share id and created; usage is null until the last', async () => {
+    const seen = [];
+    for await (const chunk of await chat({ messages: ask('Tell me a story'), stream: true, stream_options: { include_usage: true } })) seen.push(chunk);
+    eq(new Set(seen.map(c => c.id + c.created + c.object)).size, 1);
+    eq(seen[0].choices[0].delta, { role: 'assistant', content: '', refusal: null });
+    eq(seen.slice(0, -1).every(c => c.usage === null), true);
+    eq(seen.at(-1).choices, []);
+    eq(seen.at(-2).choices[0].finish_reason, 'stop');
+    eq(seen.at(-2).choices[0].delta, {});
+    match(seen.map(c => c.choices[0]?.delta.content || '').join(''), /Tell me a story/);
+  });
+
+  await test('openai: structured output is JSON of the schema', async () => {
+    const schema = { type: 'object', properties: { city: { type: 'string' }, days: { type: 'integer' } }, required: ['city', 'days'], additionalProperties: false };
+    const c = await chat({ messages: ask('3 days in Lisbon'), response_format: { type: 'json_schema', json_schema: { name: 'trip', schema, strict: true } } });
+    eq(JSON.parse(c.choices[0].message.content), { city: 'Lisbon', days: 3 });
+  });
+
+  await test('openai: max_tokens cuts, n repeats', async () => {
+    const cut = await chat({ messages: ask('Tell me a story'), max_tokens: 5 });
+    eq([cut.choices[0].finish_reason, cut.usage.completion_tokens], ['length', 5]);
+    const two = await chat({ messages: ask('Tell me a story'), n: 2 });
+    eq(two.choices.map(c => c.index), [0, 1]);
+  });
+
+  await test('openai: models', async () => {
+    const page = await client.models.list();
+    eq(page.data.some(m => m.id === 'gpt-4o' && m.object === 'model'), true);
+    eq((await client.models.retrieve('gpt-4o-mini')).id, 'gpt-4o-mini');
+    eq((await errorOf(() => client.models.retrieve('llama'))).constructor, NotFoundError);
+  });
+
+  const refusals = [
+    ['unknown model', { model: 'llama', messages: ask('x') }, NotFoundError, 404, 'model_not_found', null, /The model `llama` does not exist/],
+    ['no messages', { messages: [] }, BadRequestError, 400, 'empty_array', 'messages', /empty array/],
+    ['unknown role', { messages: [{ role: 'robot', content: 'x' }] }, BadRequestError, 400, 'invalid_value', 'messages[0].role', /'robot'/],
+    ['tool name', { messages: ask('x'), tools: [{ type: 'function', function: { name: 'a.b' } }] }, BadRequestError, 400, 'invalid_value',
+      'tools[0].function.name', /Invalid 'tools\[0\]\.function\.name': string does not match pattern\. Expected a string that matches the pattern '\^\[a-zA-Z0-9_-\]\+\$'\./],
+    ['schema without properties', { messages: ask('x'), tools: [FETCH, { type: 'function', function: { name: 'f', parameters: { type: 'object' } } }] },
+      BadRequestError, 400, 'invalid_function_parameters', 'tools[1].function.parameters', /Invalid schema for function 'f': In context=\(\), object schema missing properties\./],
+    ['129 tools', { messages: ask('x'), tools: Array.from({ length: 129 }, (_, i) => ({ type: 'function', function: { name: `t${i}` } })) }, BadRequestError, 400,
+      'array_above_max_length', 'tools', /maximum length 128, but got an array with length 129 instead/],
+    ['unanswered calls', { messages: [...ask('x'), { role: 'assistant', content: null, tool_calls: [{ id: 'call_1', type: 'function', function: { name: 'f', arguments: '{}' } }] }] },
+      BadRequestError, 400, null, 'messages', /must be followed by tool messages responding to each 'tool_call_id'\. The following tool_call_ids did not have response messages: call_1/],
+    ['parallel without tools', { messages: ask('x'), parallel_tool_calls: false }, BadRequestError, 400, null, 'parallel_tool_calls', /only allowed when 'tools' are specified/],
+    ['max_tokens on a reasoning model', { model: 'o4-mini', messages: ask('x'), max_tokens: 9 }, BadRequestError, 400, 'unsupported_parameter', 'max_tokens',
+      /Unsupported parameter: 'max_tokens' is not supported with this model\. Use 'max_completion_tokens' instead\./],
+    ['top_logprobs alone', { messages: ask('x'), top_logprobs: 3 }, BadRequestError, 400, null, 'top_logprobs', /logprobs/],
+  ];
+  for (const [name, body, type, status, code, param, text] of refusals) {
+    await test(`openai refuses: ${name}`, async () => {
+      const error = await errorOf(() => chat(body));
+      eq([error.constructor, error.status, error.code, error.param, error.type], [type, status, code, param, 'invalid_request_error'], error.message);
+      match(error.message, text);
+    });
+  }
+
+  await test('openai refuses: wrong key, without repeating it', async () => {
+    const other = new OpenAI({ apiKey: 'sk-not-this-one-9999', baseURL: env.OPENAI_BASE_URL, maxRetries: 0 });
+    const error = await errorOf(() => other.chat.completions.create({ model: 'gpt-4o', messages: ask('x') }));
+    eq([error.constructor, error.code], [AuthenticationError, 'invalid_api_key']);
+    match(error.message, /Incorrect API key provided: sk-n\*+9999\./);
+  });
+
+  await test('openai retries what it may, and only that', async () => {
+    const retrying = new OpenAI({ apiKey: env.OPENAI_API_KEY, baseURL: env.OPENAI_BASE_URL, maxRetries: 2 });
+    const count = async () => (await admin(url, 'GET', 'state')).requests['POST chat'] || 0;
+    const times = async (trouble, want, type) => {
+      await admin(url, 'POST', 'trouble', { where: 'chat', ...trouble });
+      const before = await count();
+      const call = () => retrying.chat.completions.create({ model: 'gpt-4o', messages: ask('x') });
+      if (type) eq((await errorOf(call)).constructor, type, trouble.what);
+      else match((await call()).choices[0].message.content, /emulator/);
+      await admin(url, 'DELETE', 'trouble');
+      eq((await count()) - before, want, trouble.what);
+    };
+    await times({ what: '429', times: 1, retry_after: 1 }, 2);
+    await times({ what: '500', times: 1 }, 2);
+    await times({ what: '503' }, 3, InternalServerError);
+    await times({ what: 'quota' }, 3, RateLimitError);
+    await times({ what: '400' }, 1, BadRequestError);
+    await times({ what: 'reset', times: 1 }, 2);
+    await times({ what: 'html' }, 3, InternalServerError);
+  });
+
+  await test('openai: broken streams are errors', async () => {
+    const read = async what => {
+      await admin(url, 'POST', 'trouble', { where: 'chat', what, times: 1 });
+      return errorOf(() => client.chat.completions.stream({ model: 'gpt-4o', messages: ask('Tell me a story') }).finalChatCompletion());
+    };
+    const event = await read('error_event');
+    eq(event instanceof APIError, true);
+    match(event.message, /had an error while processing/);
+    eq((await read('torn')) instanceof Error, true);
+    match((await read('no_finish')).message, /finish_reason/);
+    const reset = await read('reset');
+    eq(reset.constructor, APIConnectionError);
+  });
+}
