@@ -17,9 +17,10 @@ local function build(self, prompt)
   given.model = models.name(self.spec, prompt.head)
   given.temperature = self.spec.temperature or prompt.head.temperature
   if prompt.sha256 then given.prompt = { file = prompt.file, sha256 = prompt.sha256 } end
-  local model, err = openai.chat_model(given)
-  if not model then return nil, errors.of(err) end
-  return model
+  local ok, model, err = pcall(openai.chat_model, given) -- raises when a variable is missing, and for misuse
+  if ok and model then return model end
+  if not ok and (type(model) ~= "table" or not model.kind) then error(model, 0) end
+  return nil, errors.of(err or model)
 end
 
 local chosen = {}

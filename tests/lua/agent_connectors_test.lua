@@ -1,6 +1,7 @@
 -- Connectors, against a stand-in for host.scalekit: accounts that are not ACTIVE, no tools, files and lists of one's
 -- own.
 local t = require "testing"
+local host = require "host"
 local connectors = require "agent.connectors"
 
 -- A service with one account of the given status, that writes down what it was asked.
@@ -28,7 +29,7 @@ local function service(status, tools)
 end
 
 local function write_file(text)
-  local path = os.tmpname() .. ".lua"
+  local path = "/tmp/agenthost-test-" .. host.uuid() .. ".lua"
   local f = assert(io.open(path, "w"))
   f:write(text)
   f:close()

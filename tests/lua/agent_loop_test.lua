@@ -1,5 +1,6 @@
 -- The loop, with a model that is a list of answers.
 local t = require "testing"
+local host = require "host"
 local agent = require "agent"
 local task = require "host.task"
 local testing = require "agent.testing"
@@ -235,7 +236,7 @@ t.test("several agents at once do not mix", function()
 end)
 
 t.test("the prompt is read again between steps", function()
-  local path = os.tmpname() .. ".md"
+  local path = "/tmp/agenthost-test-" .. host.uuid() .. ".md"
   local function write(text)
     local f = assert(io.open(path, "w"))
     f:write(text)

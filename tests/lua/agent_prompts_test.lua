@@ -1,5 +1,6 @@
 -- Prompts: head, variables, and the errors that name file and line.
 local t = require "testing"
+local host = require "host"
 local prompts = require "agent.prompts"
 
 local function refused(pattern, text, variables)
@@ -74,7 +75,7 @@ t.test("the default prompt", function()
 end)
 
 t.test("a file is read again when it has changed, and a broken edit is not used", function()
-  local path = os.tmpname() .. ".md"
+  local path = "/tmp/agenthost-test-" .. host.uuid() .. ".md"
   local function write(text)
     local f = assert(io.open(path, "w"))
     f:write(text)

@@ -1,4 +1,4 @@
--- run: --emulate --scripts examples
+-- run: --emulate
 -- Each example, run in this process against the emulator: what it prints, and what an agent answers.
 local t = require "testing"
 local host = require "host"
@@ -8,7 +8,7 @@ local real_print, real_io = print, io
 
 -- Runs one example; returns what it printed, and its value.
 local function run(name)
-  local chunk = assert(script.load(name))
+  local chunk = assert(script.load("examples/" .. name))
   local out = {}
   print = function(...)
     local words = table.pack(...)
@@ -37,7 +37,7 @@ local function answer_of(name)
 end
 
 t.test("this test asks the emulator and nobody else", function()
-  t.ok(host.emulated(), "run with --emulate --scripts examples")
+  t.ok(host.emulated(), "run with --emulate")
 end)
 
 t.test("gmail_digest.lua", function()

@@ -37,7 +37,7 @@ function script.find(path) end
 
 ---@class host.script.File
 ---@field path string
----@field source "folder"|"dir"|"installed"|"embedded"
+---@field source "folder"|"dir"|"environment"|"installed"|"embedded"
 ---@field sha256 string
 
 ---The text of a file that is found like that.
