@@ -90,7 +90,9 @@ end
 
 local READS, WRITES = {}, {}
 
-local function wants_to_send(view) return says(view, "send", "write", "reply", "forward", "mail to", "email to") end
+local function wants_to_send(view)
+  return says(view, "send", "write", "reply", "forward", "mail to", "email to") or view.lower:find("mail%s+%S+@") ~= nil
+end
 
 local function address_in(s) return s:match("[%w%.%+_%-]+@[%w%-]+%.[%w%.%-]*%w") end
 
@@ -98,11 +100,16 @@ READS[#READS + 1] = function(view)
   if not view.tools.gmail_fetch_mails then return nil end
   if not says(view, "emails?", "e%-mails?", "mails?", "inbox", "unread", "mailbox", "gmail") then return nil end
   local sends = wants_to_send(view) and address_in(view.question)
-  if sends and not says(view, "unread", "inbox", "latest", "last", "newest", "recent", "summar%w*") then return nil end
+  if sends and not says(view, "unread", "inbox", "my mails?", "my emails?", "latest", "last", "newest", "recent",
+    "summar%w*") then return nil end
   local query = {}
   if says(view, "unread", "new") then query[#query + 1] = "is:unread" end
   local from = view.question:match("[Ff]rom%s+([%w%.%+_%-]+@[%w%.%-]*%w)") or view.question:match("[Ff]rom%s+(%u%l+)")
   if from then query[#query + 1] = "from:" .. from end
+  local topic = says(view, "search", "find", "look for") and (all_quoted(view.question)[1]
+    or view.question:match("%f[%w]for%s+t?h?e?%s*(.-)%s*[%.%?!]?$")
+      or view.question:match("%f[%w]about%s+(.-)%s*[%.%?!]?$"))
+  if topic and #topic < 60 then query[#query + 1] = topic:find("%s") and '"' .. topic .. '"' or topic end
   if #query == 0 then query[1] = "in:inbox" end
   local n = first_number(view.question)
   n = n and math.tointeger(n)
@@ -111,9 +118,17 @@ READS[#READS + 1] = function(view)
   return { name = "gmail_fetch_mails", args = { query = table.concat(query, " "), max_results = n } }
 end
 
+local NO_CHANNEL = { the = true, a = true, my = true, our = true, slack = true, on = true, ["in"] = true, to = true,
+  this = true }
+
+-- "#ops", "channel ops", "the ops channel"; general when none is named.
 local function channel_in(view)
-  return view.question:match("#([%w_%-]+)") or view.lower:match("channel%s+([%w_%-]+)")
-    or view.lower:match("([%w_%-]+)%s+channel")
+  local named = view.question:match("#([%w_%-]+)")
+  for _, pattern in ipairs { "channel%s+([%w_%-]+)", "([%w_%-]+)%s+channel" } do
+    local word = view.lower:match(pattern)
+    if not named and word and not NO_CHANNEL[word] then named = word end
+  end
+  return named or "general"
 end
 
 local function posts(view) return says(view, "post", "send", "share", "announce", "tell", "write", "say") end
@@ -126,7 +141,6 @@ READS[#READS + 1] = function(view)
     return { name = "slack_list_channels", args = {} } end
   if not view.tools.slack_fetch_conversation_history then return nil end
   local channel = channel_in(view)
-  if channel == "slack" or not channel then channel = "general" end
   return { name = "slack_fetch_conversation_history",
     args = { channel = channel, limit = math.tointeger(first_number(view.question) or 5) or 5 } }
 end
@@ -169,7 +183,6 @@ end
 WRITES[#WRITES + 1] = function(view, summary)
   if not view.tools.slack_send_message or not means_slack(view) or not posts(view) then return nil end
   local channel = channel_in(view)
-  if channel == "slack" or not channel then channel = "general" end
   local body = all_quoted(view.question)[1]
   return { name = "slack_send_message", args = { channel = channel, text = body or summary or view.question } }
 end
@@ -178,7 +191,9 @@ WRITES[#WRITES + 1] = function(view, summary)
   if not view.tools.github_issue_create or not opens_issue(view) then return nil end
   local owner, repo = repo_in(view)
   local quoted = all_quoted(view.question)
-  local title = quoted[1] or view.question:match("[Tt]itled?:?%s+(.-)[%.\n]") or text.cut(view.question, 80)
+  local title = quoted[1] or view.question:match("[Tt]itled?:?%s+(.-)[%.\n]")
+    or view.question:match("issue%s+for%s+(.-)%.?$") or view.question:match("issue%s+about%s+(.-)%.?$") or view.question
+  title = text.cut(title, 80)
   return { name = "github_issue_create", args = { owner = owner, repo = repo, title = title,
     body = quoted[2] or summary or view.question } }
 end
@@ -206,6 +221,18 @@ end
 
 local function stem(word) return #word > 3 and word:gsub("s$", "") or word end
 
+-- As many numbers in the question as the tool needs, two at least: "what is 17 plus 25?"
+local function fits_numbers(view, tool)
+  local schema, n = is_object(tool.parameters) and tool.parameters or {}, 0
+  for _, name in ipairs(given(schema.required) or {}) do
+    local property = (given(schema.properties) or {})[name]
+    local kind = is_object(property) and property.type
+    if kind ~= "number" and kind ~= "integer" then return false end
+    n = n + 1
+  end
+  return n >= 2 and n == #all_numbers(view.question)
+end
+
 local function score(view, tool)
   local asked = {}
   for word in pairs((words_of(view.question, 2))) do asked[stem(word)] = true end
@@ -216,6 +243,7 @@ local function score(view, tool)
   for word in pairs((words_of(tool.description or "", 4))) do
     if asked[stem(word)] then points = points + 1 end
   end
+  if points < 2 and fits_numbers(view, tool) then points = 2 end
   return points
 end
 
