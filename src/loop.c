@@ -28,6 +28,7 @@ struct ah_loop {
     uint64_t numbers;
     struct ah_clock clock;
     struct ah_ids ids;
+    bool hurry;
     int work; /* items on other threads, or done and not yet reported */
 
     pthread_mutex_t lock; /* guards posts */
@@ -188,10 +189,16 @@ bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
         list_run(&loop->start);
     else if (timeout_ms < 0 || timeout_ms > loop->commit_retry_ms)
         timeout_ms = loop->commit_retry_ms;
-    bool busy = !list_empty(&loop->ready) || (committed && !list_empty(&loop->start));
+    bool busy = loop->hurry || !list_empty(&loop->ready) || (committed && !list_empty(&loop->start));
+    loop->hurry = false;
     poll_once(loop, busy ? 0 : timeout_ms);
     return uv_loop_alive(&loop->uv) || loop->work > 0 || !list_empty(&loop->ready) ||
            !list_empty(&loop->start);
+}
+
+void ah_loop_hurry(struct ah_loop *loop)
+{
+    loop->hurry = true;
 }
 
 int ah_loop_fd(struct ah_loop *loop)

@@ -18,6 +18,9 @@ void ah_loop_free(struct ah_loop *loop); /* everything that used it must be clos
 /* One turn. Waits at most timeout_ms for something to happen (-1: as long as it takes, 0: does not
  * wait). Returns whether anything is left that can ever make progress. */
 bool ah_loop_turn(struct ah_loop *loop, int timeout_ms);
+/* From inside a turn: it does not wait in its poll. For whoever turns the loop until something is done,
+ * and was told so in the ready phase. */
+void ah_loop_hurry(struct ah_loop *loop);
 /* An fd that becomes readable when a turn has work; for hosts that are driven from elsewhere. */
 int ah_loop_fd(struct ah_loop *loop);
 

@@ -166,9 +166,9 @@ void ah_luax_push_error(lua_State *L, struct ah_error *err)
     }
     lua_pushboolean(L, err->retryable);
     lua_setfield(L, -2, "retryable");
-    lua_insert(L, guard_at);        /* table below the guard ... */
-    lua_closeslot(L, guard_at + 1); /* ... which is dropped here, with the error */
-    lua_settop(L, guard_at);
+    lua_closeslot(L, guard_at);
+    lua_replace(L, guard_at);
+    ah_err_drop(err);
 }
 
 int ah_luax_fail(lua_State *L, struct ah_error *err)

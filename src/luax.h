@@ -15,6 +15,7 @@ struct ah_openai;
 struct ah_scalekit;
 struct ah_langsmith;
 struct ah_scripts;
+struct ah_script_run;
 
 /* What the bindings of one lua_State need. Filled by host.c before any script runs. */
 struct ah_lua {
@@ -25,6 +26,9 @@ struct ah_lua {
     struct ah_scalekit *scalekit;
     struct ah_langsmith *langsmith;
     struct ah_scripts *scripts;
+    const struct ah_script_run *script; /* NULL: no script of a user runs */
+    bool exit_requested;                /* by os.exit: the host ends everything in order */
+    int exit_code;
 };
 
 /* In the state's extra space, which new coroutines copy. */

@@ -681,6 +681,20 @@ void ah_tasks_cancel_all(struct ah_tasks *t)
     }
 }
 
+void ah_tasks_cancel_runs(struct ah_tasks *t)
+{
+    for (struct ah_task *at = t->alive.next; at != &t->alive;) {
+        if (!at->run) {
+            at = at->next;
+            continue;
+        }
+        struct ah_task *task = ah_task_ref(at);
+        ah_task_cancel(task); /* closers may have ended others: begin again */
+        ah_task_unref(task);
+        at = t->alive.next;
+    }
+}
+
 void ah_tasks_free(struct ah_tasks *t)
 {
     if (!t)

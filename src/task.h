@@ -49,6 +49,8 @@ int ah_tasks_open(lua_State *L,
                   struct ah_lua *lua); /* sets lua->tasks, replaces coroutine.resume, wrap, close; 0/-1 */
 /* Cancels all tasks (their coroutines are closed). Before lua_close. */
 void ah_tasks_cancel_all(struct ah_tasks *t);
+/* Cancels the tasks that work for a run; those of the host itself stay. */
+void ah_tasks_cancel_runs(struct ah_tasks *t);
 void ah_tasks_free(struct ah_tasks *t); /* after lua_close; asserts that nothing is left */
 int ah_tasks_alive(const struct ah_tasks *t);
 int ah_tasks_refs(const struct ah_tasks *t); /* registry references held: tests watch it */

@@ -1,0 +1,216 @@
+/* agenthost run, agenthost demo: a script from its file to its exit code. The answer goes to stdout, all
+ * else to stderr. */
+#include "cmd.h"
+#include "config.h"
+#include "json.h"
+#include "langsmith.h"
+#include "limits.h"
+#include "log.h"
+#include "op.h"
+#include "store.h"
+#include "tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FLUSH_MS 5000
+#define VERIFY_MS 15000
+
+/* --- what the script is told ----------------------------------------------------------------------------- */
+
+/* "a/b/c.lua" -> folder "a/b", name "c". */
+static void split_path(const char *path, char *folder, size_t folder_size, char *name, size_t name_size)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    if (!slash)
+        snprintf(folder, folder_size, ".");
+    else
+        snprintf(folder, folder_size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    snprintf(name, name_size, "%s", base);
+    size_t n = strlen(name);
+    if (n > 4 && strcmp(name + n - 4, ".lua") == 0)
+        name[n - 4] = '\0';
+}
+
+/* --meta k=v ... as a JSON object (malloc'd; NULL when there are none). -1: a word without '='. */
+static int meta_json(const struct ah_cmd_options *o, char **out)
+{
+    struct ah_buf b;
+    struct ah_json_writer w;
+    *out = NULL;
+    if (!o->meta[0])
+        return 0;
+    ah_buf_init(&b, AH_DOTENV_BYTES);
+    ah_json_begin(&w, &b, NULL);
+    ah_json_object(&w);
+    for (int i = 0; o->meta[i]; i++) {
+        const char *equals = strchr(o->meta[i], '=');
+        if (!equals || equals == o->meta[i]) {
+            fprintf(stderr, "agenthost: --meta takes key=value, not '%s'\n", o->meta[i]);
+            ah_buf_drop(&b);
+            return -1;
+        }
+        ah_json_keyn(&w, o->meta[i], (size_t)(equals - o->meta[i]));
+        ah_json_put_str(&w, equals + 1);
+    }
+    ah_json_end_object(&w);
+    *out = ah_buf_take(&b, NULL);
+    return 0;
+}
+
+/* --- what is printed --------------------------------------------------------------------------------------- */
+
+static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
+{
+    if (ctx->json) {
+        struct ah_buf b;
+        struct ah_json_writer w;
+        ah_buf_init(&b, AH_SERVER_BODY_BYTES);
+        ah_json_begin(&w, &b, ctx->core->secrets);
+        ah_json_object(&w);
+        if (r->answer) {
+            ah_json_key(&w, "answer");
+            ah_json_put_str(&w, r->answer);
+        }
+        if (r->err.kind != AH_NONE) {
+            ah_json_key(&w, "error");
+            ah_json_object(&w);
+            ah_json_key(&w, "kind");
+            ah_json_put_str(&w, ah_err_kind_name(r->err.kind));
+            ah_json_key(&w, "message");
+            ah_json_put_str(&w, r->err.message);
+            ah_json_end_object(&w);
+        }
+        ah_json_key(&w, "exit_code");
+        ah_json_put_int(&w, r->exit_code);
+        if (r->json) {
+            ah_json_key(&w, "result");
+            ah_json_put_raw(&w, r->json, strlen(r->json));
+        }
+        ah_json_key(&w, "run_id");
+        ah_json_put_str(&w, r->run_id);
+        ah_json_end_object(&w);
+        fprintf(ctx->out, "%s\n", ah_buf_str(&b));
+        ah_buf_drop(&b);
+    } else if (r->answer) {
+        size_t n = strlen(r->answer);
+        fputs(r->answer, ctx->out);
+        if (n == 0 || r->answer[n - 1] != '\n')
+            fputc('\n', ctx->out);
+    }
+    fflush(ctx->out);
+}
+
+/* Said once a run, before it, when the settings look as if traces were wanted and will not leave. */
+static void warn_about_tracing(struct ah_cmd_ctx *ctx)
+{
+    const char *why = ctx->options->no_trace ? NULL : ah_trace_why_off(ctx->core->trace);
+    if (why)
+        ah_log_once(ctx->core->log, AH_ONCE_TRACING_OFF, AH_LOG_WARN, "traces stay on this machine: %s", why);
+}
+
+/* Bounded: what does not leave now is sent by the next run. */
+static void flush_traces(struct ah_cmd_ctx *ctx)
+{
+    struct ah_op *op = ah_langsmith_flush(ctx->langsmith, FLUSH_MS);
+    if (!op)
+        return;
+    ah_cmd_wait(ctx, op);
+    ah_op_unref(op);
+    int64_t waiting = ah_langsmith_waiting(ctx->langsmith);
+    if (waiting > 0)
+        ah_log_line(ctx->core->log, AH_LOG_WARN,
+                    "%lld spans wait in the journal; the next run sends them (or: agenthost trace push)",
+                    (long long)waiting);
+}
+
+static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
+{
+    if (ctx->options->quiet || ctx->options->no_trace)
+        return;
+    fflush(ctx->out);
+    struct ah_error err = {0};
+    struct ah_tree_opts opts = {.color = ctx->options->color};
+    fputc('\n', stderr);
+    if (ah_tree_print(ctx->core->store, r->run_id, &opts, stderr, &err) != 0)
+        ah_log_line(ctx->core->log, AH_LOG_WARN, "the run's tree cannot be shown: %s", err.message);
+    ah_err_drop(&err);
+}
+
+static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, bool emulate)
+{
+    const struct ah_cmd_options *o = ctx->options;
+    char folder[4096], name[256], *meta;
+    int code = 0;
+    split_path(path, folder, sizeof folder, name, sizeof name);
+    if (meta_json(o, &meta) != 0)
+        return 2;
+    if (ah_cmd_open(ctx, folder, emulate, false, &code) != 0) {
+        free(meta);
+        return code;
+    }
+    warn_about_tracing(ctx);
+    struct ah_run_option options[] = {
+        {"model", o->model},
+        {"json", o->json ? "true" : NULL},
+        {"quiet", o->quiet ? "true" : NULL},
+        {"stream", o->stream ? "true" : NULL},
+        {NULL, NULL},
+    };
+    struct ah_host_run_opts run = {
+        .script = {.path = path,
+                   .folder = folder,
+                   .name = name,
+                   .args = (const char *const *)args,
+                   .options = options,
+                   .identifier = o->user},
+        .project = o->project,
+        .tags = o->tags[0] ? o->tags : NULL,
+        .metadata = meta,
+        .no_trace = o->no_trace,
+    };
+    struct ah_host_result result;
+    struct ah_error err = {0};
+    if (ah_host_run(ctx->host, &run, &result) != 0) {
+        code = ah_cmd_fail(ctx, &result.err);
+    } else {
+        *ctx->interrupted = 0; /* what is left is ours: the traces of what was done */
+        code = result.exit_code;
+        print_answer(ctx, &result);
+        if (result.err.kind != AH_NONE && !result.exited)
+            code = ah_cmd_fail(ctx, &result.err);
+        print_tree(ctx, &result);
+        flush_traces(ctx);
+        if (o->verify) {
+            int verified = ah_cmd_verify(ctx, result.run_id, VERIFY_MS);
+            code = code ? code : verified;
+        }
+    }
+    ah_err_drop(&err);
+    ah_host_result_drop(&result);
+    free(meta);
+    ah_cmd_close(ctx);
+    return code;
+}
+
+int ah_cmd_run_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    if (argc == 0)
+        return ah_cmd_usage("run", "which script?");
+    return run_script(ctx, argv[0], argv + 1, ctx->options->emulate);
+}
+
+int ah_cmd_demo_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    (void)argc;
+    if (!ctx->options->quiet)
+        fputs("agenthost demo: examples/gmail_digest.lua on the built-in emulator (no account, no key).\n\n",
+              stderr);
+    int code = run_script(ctx, "examples/gmail_digest.lua", argv, true);
+    if (code == 0 && !ctx->options->quiet)
+        fputs("\nThe mail, the model and the trace were emulated. To edit it: agenthost scripts --copy DIR\n"
+              "With real keys in .env: agenthost run examples/gmail_digest.lua\n",
+              stderr);
+    return code;
+}

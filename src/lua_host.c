@@ -1,0 +1,320 @@
+/* host and host.script: the host itself as scripts see it (version, time, chance, settings by name) and
+ * the running script's own circumstances (arguments, identifier, files beside it). Called by scripts.
+ * Must not give out the value of a secret. */
+#include "lua_host.h"
+
+#include "config.h"
+#include "hash.h"
+#include "limits.h"
+#include "log.h"
+#include "luasecret.h"
+#include "script_run.h"
+#include "scripts.h"
+#include "secret.h"
+#include "task.h"
+#include "version.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct ah_core *core_of(lua_State *L)
+{
+    return ah_lua_of(L)->core;
+}
+
+/* --- host ---------------------------------------------------------------------------------------------- */
+
+static int next_sorted(lua_State *L)
+{
+    lua_Integer i = lua_tointeger(L, lua_upvalueindex(3)) + 1;
+    if (lua_rawgeti(L, lua_upvalueindex(2), i) == LUA_TNIL)
+        return 1;
+    lua_pushinteger(L, i);
+    lua_replace(L, lua_upvalueindex(3));
+    lua_pushvalue(L, -1);
+    lua_gettable(L, lua_upvalueindex(1));
+    return 2;
+}
+
+/* true when the key at a comes before the one at b: numbers, then strings, then the rest by type. */
+static int key_before(lua_State *L)
+{
+    int a = lua_type(L, 1), b = lua_type(L, 2);
+    bool before = a != b ? a < b : (a == LUA_TNUMBER || a == LUA_TSTRING) && lua_compare(L, 1, 2, LUA_OPLT);
+    lua_pushboolean(L, before);
+    return 1;
+}
+
+/* An iterator over the keys as they are now, in an order that is the same in every process. */
+static int l_sorted_pairs(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    lua_pushnil(L);
+    while (lua_next(L, 1)) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, 2, ++n);
+    }
+    lua_getglobal(L, "table");
+    lua_getfield(L, -1, "sort");
+    lua_pushvalue(L, 2);
+    lua_pushcfunction(L, key_before);
+    lua_call(L, 2, 0);
+    lua_settop(L, 2);
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, next_sorted, 3);
+    return 1;
+}
+
+static int l_log(lua_State *L)
+{
+    static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
+    int level = luaL_checkoption(L, 1, NULL, levels);
+    ah_log_line(core_of(L)->log, (enum ah_log_level)level, "%s", luaL_tolstring(L, 2, NULL));
+    return 0;
+}
+
+static int l_sha256(lua_State *L)
+{
+    size_t n;
+    char hex[AH_HASH_HEX_BYTES];
+    const char *s = luaL_checklstring(L, 1, &n);
+    if (ah_hash_sha256_hex(s, n, hex) != 0)
+        return luaL_error(L, "out of memory");
+    lua_pushstring(L, hex);
+    return 1;
+}
+
+static int l_uuid(lua_State *L)
+{
+    char id[AH_UUID_BYTES];
+    struct ah_loop *loop = core_of(L)->loop;
+    ah_ids_uuid7(ah_loop_ids(loop), ah_clock_wall_us(ah_loop_clock(loop)), id);
+    lua_pushstring(L, id);
+    return 1;
+}
+
+/* As math.random: (), (n), (m, n). */
+static int l_random(lua_State *L)
+{
+    struct ah_ids *ids = ah_loop_ids(core_of(L)->loop);
+    if (lua_gettop(L) == 0) {
+        lua_pushnumber(L, ah_ids_unit(ids));
+        return 1;
+    }
+    lua_Integer low = lua_gettop(L) == 1 ? 1 : luaL_checkinteger(L, 1);
+    lua_Integer high = luaL_checkinteger(L, lua_gettop(L) == 1 ? 1 : 2);
+    luaL_argcheck(L, low <= high, lua_gettop(L) == 1 ? 1 : 2, "interval is empty");
+    uint64_t range = (uint64_t)high - (uint64_t)low, v = ah_ids_u64(ids);
+    if (range < UINT64_MAX) {
+        uint64_t limit = UINT64_MAX - UINT64_MAX % (range + 1);
+        while (v >= limit) /* no value may be likelier than another */
+            v = ah_ids_u64(ids);
+        v %= range + 1;
+    }
+    lua_pushinteger(L, (lua_Integer)((uint64_t)low + v));
+    return 1;
+}
+
+static int l_time(lua_State *L)
+{
+    lua_pushnumber(L, (double)ah_clock_wall_us(ah_loop_clock(core_of(L)->loop)) / 1e6);
+    return 1;
+}
+
+static int l_emulated(lua_State *L)
+{
+    lua_pushboolean(L, ah_config_emulated(core_of(L)->config));
+    return 1;
+}
+
+static int l_secret(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    luaL_argcheck(L, name[0] && strlen(name) < 128 && !strpbrk(name, "\1\2"), 1, "not a name");
+    ah_luasecret_push(L, name);
+    return 1;
+}
+
+static int l_config(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    if (ah_secret_is_name(name))
+        return luaL_error(L, "%s is a secret: scripts hold host.secret(\"%s\"), not its value", name, name);
+    lua_pushstring(L, ah_config_get(core_of(L)->config, name));
+    return 1;
+}
+
+static const luaL_Reg host_lib[] = {
+    {"config", l_config},
+    {"emulated", l_emulated},
+    {"log", l_log},
+    {"random", l_random},
+    {"secret", l_secret},
+    {"sha256", l_sha256},
+    {"sorted_pairs", l_sorted_pairs},
+    {"time", l_time},
+    {"uuid", l_uuid},
+    {NULL, NULL},
+};
+
+int luaopen_host(lua_State *L)
+{
+    luaL_newlib(L, host_lib);
+    lua_pushliteral(L, AH_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}
+
+/* --- host.script ---------------------------------------------------------------------------------------- */
+
+static const struct ah_script_run *script_of(lua_State *L)
+{
+    static const char *const no_args[] = {NULL};
+    static const struct ah_run_option no_options[] = {{NULL, NULL}};
+    static const struct ah_script_run none = {
+        .path = "", .folder = ".", .name = "", .args = no_args, .options = no_options};
+    const struct ah_script_run *s = ah_lua_of(L)->script;
+    return s ? s : &none;
+}
+
+static int l_args(lua_State *L)
+{
+    const struct ah_script_run *s = script_of(L);
+    lua_newtable(L);
+    for (lua_Integer i = 0; s->args[i]; i++) {
+        lua_pushstring(L, s->args[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+/* The flag wins over what the script says, and that over AGENTHOST_USER. */
+static int l_identifier(lua_State *L)
+{
+    struct ah_run *run = ah_task_run(L);
+    const char *flag = script_of(L)->identifier;
+    if (!lua_isnoneornil(L, 1)) {
+        const char *given = luaL_checkstring(L, 1);
+        luaL_argcheck(L, given[0] && strlen(given) <= 100, 1, "1 to 100 bytes expected");
+        if (run && !flag && ah_run_set_identifier(run, given) != 0)
+            return luaL_error(L, "out of memory");
+    }
+    const char *now = flag;
+    if (!now && run && ah_run_identifier(run)[0])
+        now = ah_run_identifier(run);
+    if (!now)
+        now = ah_config_get(core_of(L)->config, "AGENTHOST_USER");
+    lua_pushstring(L, now);
+    return 1;
+}
+
+static int l_name(lua_State *L)
+{
+    lua_pushstring(L, script_of(L)->name);
+    return 1;
+}
+
+static int l_path(lua_State *L)
+{
+    lua_pushstring(L, script_of(L)->path);
+    return 1;
+}
+
+static int l_folder(lua_State *L)
+{
+    lua_pushstring(L, script_of(L)->folder);
+    return 1;
+}
+
+static int l_option(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    for (const struct ah_run_option *o = script_of(L)->options; o->name; o++) {
+        if (strcmp(o->name, name) == 0) {
+            lua_pushstring(L, o->value);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void release_file(void *p)
+{
+    ah_script_file_drop(p);
+    free(p);
+}
+
+/* Pushes a guard that holds the file's memory; NULL: err. */
+static struct ah_script_file *read_guarded(lua_State *L, const char *path, struct ah_error *err)
+{
+    void **slot = ah_luax_guard(L, release_file);
+    struct ah_script_file *f = calloc(1, sizeof *f);
+    if (!f)
+        luaL_error(L, "out of memory");
+    *slot = f;
+    if (ah_scripts_read(ah_lua_of(L)->scripts, script_of(L)->folder, path, f, err) != 0)
+        return NULL;
+    return f;
+}
+
+static int l_read(lua_State *L)
+{
+    struct ah_error err = {0};
+    struct ah_script_file *f = read_guarded(L, luaL_checkstring(L, 1), &err);
+    if (!f)
+        return ah_luax_fail(L, &err);
+    lua_pushlstring(L, f->text, f->n);
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, f->path);
+    lua_setfield(L, -2, "path");
+    lua_pushstring(L, f->source);
+    lua_setfield(L, -2, "source");
+    lua_pushstring(L, f->sha256);
+    lua_setfield(L, -2, "sha256");
+    return 2;
+}
+
+static int l_find(lua_State *L)
+{
+    struct ah_error err = {0};
+    struct ah_script_file *f = read_guarded(L, luaL_checkstring(L, 1), &err);
+    if (!f) {
+        ah_err_drop(&err);
+        return 0;
+    }
+    lua_pushstring(L, f->path);
+    return 1;
+}
+
+/* The file as a function in the script's own environment (the caller's _ENV is not known to C). */
+static int l_load(lua_State *L)
+{
+    struct ah_error err = {0};
+    struct ah_script_file *f = read_guarded(L, luaL_checkstring(L, 1), &err);
+    if (!f)
+        return ah_luax_fail(L, &err);
+    lua_pushfstring(L, "@%s", f->path);
+    if (luaL_loadbufferx(L, f->text, f->n, lua_tostring(L, -1), "t") != LUA_OK) {
+        ah_err_set(&err, AH_SCRIPT, "%s", lua_tostring(L, -1));
+        return ah_luax_fail(L, &err);
+    }
+    lua_getfield(L, LUA_REGISTRYINDEX, "agenthost.env");
+    lua_setupvalue(L, -2, 1);
+    return 1;
+}
+
+static const luaL_Reg script_lib[] = {
+    {"args", l_args}, {"find", l_find}, {"folder", l_folder}, {"identifier", l_identifier},
+    {"load", l_load}, {"name", l_name}, {"option", l_option}, {"path", l_path},
+    {"read", l_read}, {NULL, NULL},
+};
+
+int luaopen_host_script(lua_State *L)
+{
+    luaL_newlib(L, script_lib);
+    return 1;
+}

@@ -1,0 +1,10 @@
+/* Lua modules host and host.script. */
+#ifndef AH_LUA_HOST_H
+#define AH_LUA_HOST_H
+
+#include <lua.h>
+
+int luaopen_host(lua_State *L);
+int luaopen_host_script(lua_State *L);
+
+#endif

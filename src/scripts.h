@@ -1,0 +1,44 @@
+/* Where Lua files and prompts come from: the script's folder, --scripts DIR, $AGENTHOST_SCRIPTS, the
+ * installed folder, and the copies embedded in the program. Layer 2: reads files, knows no Lua. */
+#ifndef AH_SCRIPTS_H
+#define AH_SCRIPTS_H
+
+#include "err.h"
+#include "hash.h"
+
+struct ah_scripts; /* opaque, one per host */
+
+/* Folders may be NULL. They are copied. */
+struct ah_scripts *ah_scripts_new(const char *option_dir, const char *environment_dir,
+                                  const char *installed_dir);
+void ah_scripts_free(struct ah_scripts *s);
+
+struct ah_script_file {
+    char *path;         /* as found: a path, or "embedded:agent/loop.lua" */
+    const char *source; /* "folder", "dir", "environment", "installed", "embedded" */
+    char *text;         /* NUL-terminated */
+    size_t n;
+    char sha256[AH_HASH_HEX_BYTES];
+};
+
+/* The first file of that relative path, in the order above; `folder` (may be NULL) is the script's own.
+ * An absolute path is taken as it is. -1: AH_CONFIG names every place that was tried; AH_IO when a file
+ * is there but cannot be read. */
+int ah_scripts_read(struct ah_scripts *s, const char *folder, const char *path, struct ah_script_file *out,
+                    struct ah_error *err);
+bool ah_scripts_exists(struct ah_scripts *s, const char *folder, const char *path);
+void ah_script_file_drop(struct ah_script_file *f);
+
+/* Writes the embedded files below dir (made if missing). A file that is there and differs is left alone
+ * and reported by `told(path, kept)`. */
+int ah_scripts_copy(const char *dir, void (*told)(void *arg, const char *path, bool kept), void *arg,
+                    struct ah_error *err);
+
+/* The table that CMake generates from scripts/. */
+struct ah_embedded {
+    const char *path;
+    const char *begin, *end;
+};
+extern const struct ah_embedded ah_embedded_files[]; /* ends with a NULL path */
+
+#endif
