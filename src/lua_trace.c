@@ -1,0 +1,550 @@
+/* host.trace: spans around a script's own functions, tags and metadata, runs of their own. Called by
+ * scripts and scripts/agent. Must never make a script fail because of tracing: what JSON cannot hold is
+ * traced as its text. */
+#include "lua_trace.h"
+
+#include "json.h"
+#include "luajson.h"
+#include "task.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SCOPE_MT "host.trace.scope"
+#define TEXT_BYTES ((size_t)64 << 20) /* of one value as JSON */
+#define LOSSY_DEPTH 32
+
+/* --- Lua values as JSON, whatever they are ----------------------------------------------------------- */
+
+static int l_text_of(lua_State *L)
+{
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+/* tostring, or the type's name when that fails. */
+static void put_text_of(lua_State *L, int idx, struct ah_buf *to)
+{
+    size_t n;
+    lua_pushcfunction(L, l_text_of);
+    lua_pushvalue(L, idx);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        lua_pushstring(L, luaL_typename(L, idx));
+    }
+    const char *p = lua_tolstring(L, -1, &n);
+    ah_json_quote(to, p, n);
+    lua_pop(L, 1);
+}
+
+static void put_lossy(lua_State *L, int idx, struct ah_buf *to, int depth);
+
+static void put_lossy_table(lua_State *L, int idx, struct ah_buf *to, int depth)
+{
+    size_t length = lua_rawlen(L, idx);
+    bool array = ah_luajson_is_array(L, idx) || length > 0;
+    ah_buf_addc(to, array ? '[' : '{');
+    for (size_t i = 1; array && i <= length; i++) {
+        if (i > 1)
+            ah_buf_addc(to, ',');
+        lua_rawgeti(L, idx, (lua_Integer)i);
+        put_lossy(L, lua_gettop(L), to, depth + 1);
+        lua_pop(L, 1);
+    }
+    bool first = true;
+    lua_pushnil(L);
+    while (!array && lua_next(L, idx)) {
+        if (!first)
+            ah_buf_addc(to, ',');
+        first = false;
+        put_text_of(L, lua_gettop(L) - 1, to);
+        ah_buf_addc(to, ':');
+        put_lossy(L, lua_gettop(L), to, depth + 1);
+        lua_pop(L, 1);
+    }
+    if (array)
+        lua_pop(L, 1); /* the nil of a walk that did not begin */
+    ah_buf_addc(to, array ? ']' : '}');
+}
+
+static void put_lossy(lua_State *L, int idx, struct ah_buf *to, int depth)
+{
+    struct ah_error err = {0};
+    size_t before = to->n;
+    luaL_checkstack(L, 8, "a value is nested too deeply to be traced");
+    if (lua_isnil(L, idx) || ah_luajson_is_null(L, idx)) {
+        ah_buf_adds(to, "null");
+    } else if (lua_type(L, idx) == LUA_TTABLE) {
+        bool own_text = luaL_getmetafield(L, idx, "__tostring") != LUA_TNIL;
+        if (own_text)
+            lua_pop(L, 1);
+        if (own_text || depth >= LOSSY_DEPTH)
+            put_text_of(L, idx, to);
+        else
+            put_lossy_table(L, idx, to, depth);
+    } else if (ah_luajson_encode(L, idx, to, NULL, &err) != 0) {
+        ah_err_drop(&err);
+        to->n = before;
+        put_text_of(L, idx, to);
+    }
+}
+
+static void put_value(lua_State *L, int idx, struct ah_buf *to)
+{
+    struct ah_error err = {0};
+    size_t before = to->n;
+    if (ah_luajson_encode(L, idx, to, NULL, &err) == 0)
+        return;
+    ah_err_drop(&err);
+    if (to->failed)
+        return;
+    to->n = before;
+    put_lossy(L, idx, to, 0);
+}
+
+/* (key, values...) -> JSON object text: one table with string keys is it; one value and `key` "output"
+ * is {"output":value}; else {key:[values...]}. */
+static int l_object(lua_State *L)
+{
+    int n = lua_gettop(L) - 1;
+    const char *key = lua_tostring(L, 1);
+    struct ah_buf *to = ah_luax_guard_buf(L, TEXT_BYTES);
+    bool single = n == 1 && (lua_type(L, 2) == LUA_TTABLE || strcmp(key, "output") == 0);
+    if (single && lua_type(L, 2) == LUA_TTABLE) {
+        put_value(L, 2, to);
+        if (!to->failed && to->n > 0 && to->p[0] == '{') {
+            lua_pushlstring(L, to->p, to->n);
+            return 1;
+        }
+        single = strcmp(key, "output") == 0;
+        ah_buf_clear(to);
+    }
+    ah_buf_addf(to, "{\"%s\":%s", key, single ? "" : "[");
+    for (int i = 2; i <= n + 1; i++) {
+        if (i > 2)
+            ah_buf_addc(to, ',');
+        put_value(L, i, to);
+    }
+    ah_buf_adds(to, single ? "}" : "]}");
+    if (to->failed) /* larger than any trace may be */
+        lua_pushliteral(L, "{\"output\":\"[too large to be traced]\"}");
+    else
+        lua_pushlstring(L, to->p, to->n);
+    return 1;
+}
+
+/* Pushes the text for the `n` values from stack index `first`; nothing to say: nil. */
+static const char *push_object(lua_State *L, const char *key, int first, int n, size_t *length)
+{
+    *length = 0;
+    if (n == 0) {
+        lua_pushnil(L);
+        return NULL;
+    }
+    luaL_checkstack(L, n + 4, "too many values to be traced");
+    lua_pushcfunction(L, l_object);
+    lua_pushstring(L, key);
+    for (int i = 0; i < n; i++)
+        lua_pushvalue(L, first + i);
+    lua_call(L, n + 1, 1);
+    return lua_tolstring(L, -1, length);
+}
+
+/* --- scopes: a span or run that is entered and left ------------------------------------------------------ */
+
+/* Owns what is open while a function runs. To-be-closed in the frame that calls it, so that an error or
+ * a cancel ends the span too. */
+struct scope {
+    struct ah_task *task;   /* in which it was entered; compared, never followed */
+    struct ah_span *span;   /* counted */
+    struct ah_run *run;     /* of trace.run: ended here. Its reference is the run's own */
+    struct ah_span *before; /* counted; what was current */
+    struct ah_run *run_before;
+};
+
+static void enter_scope(lua_State *L, struct scope *sc)
+{
+    sc->task = ah_task_current(L);
+    sc->before = ah_task_swap_span(L, sc->span);
+    if (sc->run)
+        sc->run_before = ah_task_swap_run(L, sc->run);
+}
+
+/* Back to what was current, but only in the task where it was entered: a cancel runs in another one. */
+static void restore_context(lua_State *L, struct scope *sc)
+{
+    if (ah_task_current(L) == sc->task && sc->task) {
+        if (ah_task_span(L) == sc->span)
+            ah_span_unref(ah_task_swap_span(L, sc->before));
+        if (sc->run && ah_task_run(L) == sc->run)
+            ah_run_unref(ah_task_swap_run(L, sc->run_before));
+    }
+    ah_span_unref(sc->before);
+    ah_run_unref(sc->run_before);
+    sc->before = NULL;
+    sc->run_before = NULL;
+}
+
+static void leave_scope(lua_State *L, struct scope *sc, const char *outputs, size_t n,
+                        const struct ah_error *failed)
+{
+    struct scope mine = *sc;
+    *sc = (struct scope){0};
+    restore_context(L, &mine);
+    if (mine.run)
+        ah_run_end(mine.run, outputs, n, failed);
+    else
+        ah_span_end(mine.span, outputs, n, failed ? failed->message : NULL);
+    ah_span_unref(mine.span);
+}
+
+/* __close and __gc. Still open here: an error went through, or the task is being cancelled. */
+static int m_scope_close(lua_State *L)
+{
+    struct scope *sc = luaL_checkudata(L, 1, SCOPE_MT);
+    if (!sc->span && !sc->run)
+        return 0;
+    struct ah_error err = {0};
+    if (lua_isnoneornil(L, 2))
+        ah_err_set(&err, AH_CANCELLED, "Cancelled");
+    else
+        ah_luax_to_error(L, 2, &err);
+    leave_scope(L, sc, NULL, 0, &err);
+    ah_err_drop(&err);
+    return 0;
+}
+
+/* Puts a scope at index 1, to-be-closed; what was there moves up by one. */
+static struct scope *push_scope(lua_State *L)
+{
+    struct scope *sc = ah_luax_new(L, sizeof *sc, 0, SCOPE_MT);
+    lua_insert(L, 1);
+    lua_toclose(L, 1);
+    return sc;
+}
+
+/* nil and an error table is how functions here say that they failed. */
+static bool is_failure(lua_State *L, int first, int n)
+{
+    if (n < 2 || !lua_isnil(L, first) || lua_type(L, first + 1) != LUA_TTABLE)
+        return false;
+    lua_pushliteral(L, "kind");
+    bool failure = lua_rawget(L, first + 1) == LUA_TSTRING;
+    lua_pop(L, 1);
+    return failure;
+}
+
+/* The function has returned; its results are at `first` and above. */
+static int k_scope(lua_State *L, int status, lua_KContext first)
+{
+    (void)status;
+    struct scope *sc = lua_touserdata(L, 1);
+    int n = lua_gettop(L) - (int)first + 1;
+    size_t length;
+    if (sc->span || sc->run) {
+        struct ah_error err = {0};
+        const char *outputs = push_object(L, "output", (int)first, n, &length);
+        bool failure = is_failure(L, (int)first, n);
+        if (failure)
+            ah_luax_to_error(L, (int)first + 1, &err);
+        leave_scope(L, sc, failure ? NULL : outputs, failure ? 0 : length, failure ? &err : NULL);
+        ah_err_drop(&err);
+        lua_pop(L, 1);
+    }
+    return n;
+}
+
+/* Calls the function at `fn` with all above it; index 1 is the scope. */
+static int call_scoped(lua_State *L, int fn)
+{
+    lua_callk(L, lua_gettop(L) - fn, LUA_MULTRET, (lua_KContext)fn, k_scope);
+    return k_scope(L, LUA_OK, (lua_KContext)fn);
+}
+
+/* --- options ---------------------------------------------------------------------------------------------- */
+
+static const char *const span_fields[] = {"run_type", "name", "inputs", "tags", "metadata", NULL};
+
+static enum ah_span_type type_field(lua_State *L, int opts)
+{
+    const char *name = ah_luax_str(L, opts, "run_type", "chain");
+    int type = ah_span_type_of(name);
+    if (type < 0)
+        luaL_error(L,
+                   "bad field 'run_type' (chain, llm, tool, retriever, embedding, prompt or parser expected, "
+                   "got '%s')",
+                   name);
+    lua_pop(L, 1);
+    return (enum ah_span_type)type;
+}
+
+/* Raises unless the field is nil or an array of strings. Pushes it. */
+static bool push_tags(lua_State *L, int opts)
+{
+    int type = lua_getfield(L, opts, "tags");
+    if (type == LUA_TNIL)
+        return false;
+    if (type != LUA_TTABLE)
+        luaL_error(L, "bad field 'tags' (array of strings expected, got %s)", luaL_typename(L, -1));
+    for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++, lua_pop(L, 1))
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "bad field 'tags' (strings expected, got %s)", luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return true;
+}
+
+static void add_tags(lua_State *L, int list, struct ah_span *span)
+{
+    for (lua_Integer i = 1; lua_rawgeti(L, list, i) == LUA_TSTRING; i++, lua_pop(L, 1))
+        ah_span_tag(span, lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
+/* Raises unless the field is nil or a table. Pushes it as JSON text, or nil. */
+static const char *push_members(lua_State *L, int opts, const char *field, size_t *n)
+{
+    int type = lua_getfield(L, opts, field);
+    if (type != LUA_TNIL && type != LUA_TTABLE)
+        luaL_error(L, "bad field '%s' (table expected, got %s)", field, luaL_typename(L, -1));
+    const char *text = push_object(L, "values", lua_gettop(L), type == LUA_TTABLE, n);
+    lua_remove(L, -2);
+    return text;
+}
+
+static void add_metadata(struct ah_span *span, const char *json, size_t n)
+{
+    struct ah_json object;
+    char key[256];
+    if (!json || ah_json_check(json, n, 0, &object, NULL) != 0)
+        return;
+    for (struct ah_json_iter it = ah_json_iter(object); ah_json_next(&it);) {
+        ah_json_copy(it.key, key, sizeof key);
+        ah_span_metadata(span, key, it.value.p, it.value.n);
+    }
+}
+
+/* Tags and metadata of the options at `opts` (a table), on a span. */
+static void apply_options(lua_State *L, int opts, struct ah_span *span)
+{
+    size_t n;
+    if (push_tags(L, opts))
+        add_tags(L, lua_gettop(L), span);
+    lua_pop(L, 1);
+    const char *metadata = push_members(L, opts, "metadata", &n);
+    add_metadata(span, metadata, n);
+    lua_pop(L, 1);
+}
+
+/* --- span, traceable ---------------------------------------------------------------------------------------- */
+
+/* Stack: 1 scope, opts table at `opts`, function at `fn`, its arguments above. */
+static int run_span(lua_State *L, struct scope *sc, int opts, int fn, enum ah_span_type type,
+                    const char *name)
+{
+    struct ah_run *run = ah_task_run(L);
+    size_t n;
+    if (run && ah_run_root(run)) {
+        const char *inputs = push_members(L, opts, "inputs", &n);
+        if (!inputs) {
+            lua_pop(L, 1);
+            inputs = push_object(L, "args", fn + 1, lua_gettop(L) - fn, &n);
+        }
+        sc->span = ah_span_start(run, ah_task_span(L), type, name, inputs, n);
+        lua_pop(L, 1);
+        if (sc->span) {
+            enter_scope(L, sc);
+            apply_options(L, opts, sc->span);
+        }
+    }
+    return call_scoped(L, fn);
+}
+
+static int l_span(lua_State *L)
+{
+    luaL_checkstring(L, 1);
+    if (lua_type(L, 2) == LUA_TFUNCTION) { /* span(name, fn, ...) */
+        lua_newtable(L);
+        lua_insert(L, 2);
+    } else if (lua_isnil(L, 2)) {
+        lua_newtable(L);
+        lua_replace(L, 2);
+    }
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    ah_luax_fields(L, 2, "trace.span", span_fields);
+    enum ah_span_type type = type_field(L, 2);
+    struct scope *sc = push_scope(L);
+    return run_span(L, sc, 3, 4, type, lua_tostring(L, 2));
+}
+
+/* The name by which the caller calls us; else where the function was written. */
+static const char *name_of(lua_State *L, int fn)
+{
+    lua_Debug ar;
+    if (lua_getstack(L, 0, &ar) && lua_getinfo(L, "n", &ar) && ar.name)
+        return lua_pushstring(L, ar.name);
+    lua_pushvalue(L, fn);
+    lua_getinfo(L, ">S", &ar);
+    const char *slash = strrchr(ar.short_src, '/');
+    return lua_pushfstring(L, "%s:%d", slash ? slash + 1 : ar.short_src, ar.linedefined);
+}
+
+/* Upvalues: function, options, type. */
+static int l_traced(lua_State *L)
+{
+    struct scope *sc = push_scope(L);
+    enum ah_span_type type = (enum ah_span_type)lua_tointeger(L, lua_upvalueindex(3));
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 2);
+    if (lua_getfield(L, 2, "name") != LUA_TSTRING) {
+        lua_pop(L, 1);
+        name_of(L, 3);
+    }
+    lua_insert(L, 2);
+    return run_span(L, sc, 3, 4, type, lua_tostring(L, 2));
+}
+
+static int l_traceable(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_newtable(L);
+        lua_replace(L, 2);
+    }
+    luaL_checktype(L, 2, LUA_TTABLE);
+    ah_luax_fields(L, 2, "trace.traceable", span_fields);
+    ah_luax_str(L, 2, "name", NULL);
+    push_tags(L, 2);
+    lua_settop(L, 2);
+    lua_pushinteger(L, type_field(L, 2));
+    lua_pushcclosure(L, l_traced, 3);
+    return 1;
+}
+
+/* --- the current span, the run -------------------------------------------------------------------------------- */
+
+static struct ah_span *current_span(lua_State *L)
+{
+    struct ah_span *span = ah_task_span(L);
+    struct ah_run *run = ah_task_run(L);
+    return span || !run ? span : ah_run_root(run);
+}
+
+static int l_current(lua_State *L)
+{
+    struct ah_span *span = current_span(L);
+    if (!span)
+        return 0;
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, ah_span_id(span));
+    lua_setfield(L, -2, "id");
+    lua_pushstring(L, ah_run_id(ah_span_run(span)));
+    lua_setfield(L, -2, "trace_id");
+    lua_pushstring(L, ah_span_name(span));
+    lua_setfield(L, -2, "name");
+    return 1;
+}
+
+static int l_tags(lua_State *L)
+{
+    int n = lua_gettop(L);
+    for (int i = 1; i <= n; i++)
+        luaL_checkstring(L, i);
+    struct ah_run *run = ah_task_run(L);
+    for (int i = 1; run && i <= n; i++)
+        ah_span_tag(ah_run_root(run), lua_tostring(L, i));
+    return 0;
+}
+
+static int l_metadata(lua_State *L)
+{
+    size_t n;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct ah_run *run = ah_task_run(L);
+    const char *text = push_object(L, "values", 1, 1, &n);
+    if (run)
+        ah_run_add_metadata(run, text, n);
+    return 0;
+}
+
+static int l_name(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    struct ah_run *run = ah_task_run(L);
+    if (run)
+        ah_run_set_name(run, name);
+    return 0;
+}
+
+static int l_set(lua_State *L)
+{
+    static const char *const fields[] = {"metadata", "tags", NULL};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    ah_luax_fields(L, 1, "trace.set", fields);
+    apply_options(L, 1, current_span(L));
+    return 0;
+}
+
+/* --- runs of their own -------------------------------------------------------------------------------------------- */
+
+static const char *const run_fields[] = {"name", "identifier", "tags", "metadata", "inputs", "project", NULL};
+
+/* Reads options and inputs, pushes what they borrow, and starts the run. */
+static struct ah_run *start_run(lua_State *L, struct ah_run *around, int opts, int fn, struct ah_error *err)
+{
+    struct ah_run_opts o = {.script = "", .traced = !around || ah_run_traced(around)};
+    int top = lua_gettop(L);
+    luaL_checkstack(L, 16, NULL);
+    o.name = ah_luax_str(L, opts, "name", around ? ah_run_name(around) : "run");
+    o.identifier = ah_luax_str(L, opts, "identifier", around ? ah_run_identifier(around) : NULL);
+    o.project = ah_luax_str(L, opts, "project", around ? ah_run_project(around) : NULL);
+    size_t n;
+    o.metadata = push_members(L, opts, "metadata", &n);
+    push_tags(L, opts);
+    o.inputs = push_members(L, opts, "inputs", &o.inputs_n);
+    if (!o.inputs)
+        o.inputs = push_object(L, "args", fn + 1, top - fn, &o.inputs_n);
+    return ah_run_start(ah_lua_of(L)->core->trace, &o, err);
+}
+
+static int l_run(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    ah_luax_fields(L, 1, "trace.run", run_fields);
+    ah_task_check(L, "trace.run");
+    struct scope *sc = push_scope(L);
+    struct ah_error err = {0};
+    int top = lua_gettop(L);
+    sc->run = start_run(L, ah_task_run(L), 2, 3, &err);
+    if (!sc->run) {
+        ah_luax_push_error(L, &err);
+        return lua_error(L);
+    }
+    sc->span = ah_span_ref(ah_run_root(sc->run));
+    lua_settop(L, top);
+    enter_scope(L, sc);
+    apply_options(L, 2, sc->span);
+    return call_scoped(L, 3);
+}
+
+static const luaL_Reg functions[] = {{"span", l_span},
+                                     {"traceable", l_traceable},
+                                     {"current", l_current},
+                                     {"tags", l_tags},
+                                     {"metadata", l_metadata},
+                                     {"name", l_name},
+                                     {"set", l_set},
+                                     {"run", l_run},
+                                     {NULL, NULL}};
+
+int luaopen_host_trace(lua_State *L)
+{
+    ah_luax_class(L, SCOPE_MT, NULL, m_scope_close);
+    luaL_newlib(L, functions);
+    return 1;
+}
