@@ -76,7 +76,8 @@ struct call {
     int64_t began_us;
     bool delivered; /* a piece was given away: the answer cannot begin anew */
     bool truncated; /* once already, and repeated */
-    bool first_token, drained, settled;
+    bool first_token, drained;
+    bool later; /* the same request may succeed later, though this one is not repeated */
 };
 
 /* --- the service ------------------------------------------------------------------------------- */
@@ -559,7 +560,6 @@ static void begin_answer(struct call *c)
     ah_sse_init(&c->sse, on_event, NULL);
     ah_buf_clear(&c->whole);
     c->form = FORM_UNKNOWN;
-    c->settled = false;
 }
 
 /* The answer's own word first; servers that do not say are known by their first character. */
@@ -673,13 +673,11 @@ static void read_answer(struct call *c, const struct ah_http_res *res, struct ah
             return;
         }
         ah_err_drop(err);
-        c->settled = true;
         return;
     }
     int rc = streamed && c->form != FORM_UNKNOWN ? 0 : read_body(c, res, &why);
     if (rc == 0)
         rc = settle_answer(c, &why);
-    c->settled = rc == 0;
     if (rc == 0)
         return;
     if (why.kind == AH_TRUNCATED)
@@ -700,6 +698,9 @@ static void classify(void *arg, const struct ah_http_res *res, struct ah_error *
     /* One repetition of a cut answer is worth it; a second one would cut it again. */
     if (err->kind == AH_TRUNCATED && err->retryable && !c->delivered)
         c->truncated = true;
+    c->later = err->retryable || err->kind == AH_TRUNCATED;
+    if (c->delivered) /* http.c asks may_retry_stream only after a piece that was taken */
+        err->retryable = false;
 }
 
 static bool may_retry_stream(void *arg)
@@ -871,8 +872,8 @@ static void finish(struct call *c, struct ah_error *err)
         ah_http_request_id(&c->http->res, c->pub.request_id, sizeof c->pub.request_id);
     }
     ah_secret_mask_str(c->o->core->secrets, err->message, sizeof err->message);
-    if (err->kind == AH_TRUNCATED)
-        err->retryable = true; /* for who asks again later */
+    if (err->kind != AH_NONE && c->later)
+        err->retryable = true;
     if (err->kind == AH_NONE)
         read_usage(c);
     else
@@ -887,7 +888,6 @@ static void finish(struct call *c, struct ah_error *err)
     c->on_delta = NULL;
     c->is_full = NULL;
     ah_op_finish(&c->pub.op, err);
-    ah_op_unref(&c->pub.op); /* the reference of being unfinished */
 }
 
 /* A 400 that names something we may leave out or call otherwise. True: it was sent once more. */
@@ -932,7 +932,7 @@ static void on_http_done(struct ah_op *op, void *arg)
     /* Cut off by ourselves, after all that matters had come. */
     if (c->drained && err.kind == AH_CANCELLED && !c->pub.op.cancelled) {
         ah_err_drop(&err);
-        c->settled = ah_chat_end(&c->pub.chat, &err) == 0;
+        ah_chat_end(&c->pub.chat, &err);
     }
     finish(c, &err);
 }
@@ -1072,6 +1072,5 @@ struct ah_openai_op *ah_openai_chat(struct ah_openai *o, const struct ah_openai_
         ah_op_unref(&c->pub.op);
         return NULL;
     }
-    ah_op_ref(&c->pub.op); /* of being unfinished */
-    return &c->pub;
+    return &c->pub; /* the caller's reference is the only one: dropping it cancels */
 }
