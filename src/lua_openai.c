@@ -172,7 +172,8 @@ static bool is_own(const char *key)
  * of an option of ours is stopped. */
 static void check_param(lua_State *L, const char *key, const char *what)
 {
-    static const char *const known[] = {"frequency_penalty",
+    static const char *const known[] = {"model",
+                                        "frequency_penalty",
                                         "logit_bias",
                                         "logprobs",
                                         "max_completion_tokens",
