@@ -133,7 +133,7 @@ static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
     struct ah_error err = {0};
     struct ah_tree_opts opts = {.color = ctx->options->color};
     fputc('\n', stderr);
-    if (ah_tree_print(ctx->core->store, r->run_id, &opts, stderr, &err) != 0)
+    if (ah_tree_print(ctx->core->store, r->run_key, &opts, stderr, &err) != 0)
         ah_log_line(ctx->core->log, AH_LOG_WARN, "the run's tree cannot be shown: %s", err.message);
     ah_err_drop(&err);
 }

@@ -597,6 +597,7 @@ static void end_run(struct ah_host *h, struct ah_run *run, struct ah_host_result
     }
     result->totals = *ah_run_totals(run);
     result->sends = ah_run_sends(run);
+    result->run_key = ah_run_key(run);
     snprintf(result->run_id, sizeof result->run_id, "%s", ah_run_id(run));
     ah_run_end(run, outputs.n ? outputs.p : NULL, outputs.n,
                result->err.kind != AH_NONE ? &result->err : NULL);

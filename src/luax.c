@@ -26,9 +26,13 @@ void *ah_luax_new(lua_State *L, size_t size, int uservalues, const char *mt)
     return p;
 }
 
+/* The metatable goes into the registry last: one that memory left half-made must never be found there. */
 void ah_luax_class(lua_State *L, const char *mt, const luaL_Reg *methods, lua_CFunction release)
 {
-    if (luaL_newmetatable(L, mt)) {
+    if (luaL_getmetatable(L, mt) == LUA_TNIL) {
+        lua_createtable(L, 0, 5);
+        lua_pushstring(L, mt);
+        lua_setfield(L, -2, "__name");
         if (release) {
             lua_pushcfunction(L, release);
             lua_setfield(L, -2, "__gc");
@@ -41,6 +45,7 @@ void ah_luax_class(lua_State *L, const char *mt, const luaL_Reg *methods, lua_CF
         lua_setfield(L, -2, "__index");
         lua_pushliteral(L, "locked"); /* getmetatable of scripts answers this */
         lua_setfield(L, -2, "__metatable");
+        lua_setfield(L, LUA_REGISTRYINDEX, mt);
     }
     lua_pop(L, 1);
 }
@@ -144,8 +149,12 @@ void ah_luax_push_error(lua_State *L, struct ah_error *err)
     *detail = err->detail;
     err->detail = NULL;
     lua_newtable(L);
-    if (luaL_newmetatable(L, ERROR_MT))
-        luaL_setfuncs(L, error_meta, 0);
+    if (luaL_getmetatable(L, ERROR_MT) == LUA_TNIL) {
+        lua_pop(L, 1);
+        luaL_newlib(L, error_meta);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, LUA_REGISTRYINDEX, ERROR_MT);
+    }
     lua_setmetatable(L, -2);
     push_detail(L, *detail);
     set_str(L, "kind", ah_err_kind_name(err->kind));
