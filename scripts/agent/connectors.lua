@@ -110,12 +110,12 @@ local function is_file(name) return name:match "%.lua$" ~= nil end
 
 -- Raises when one of the list cannot be a connector: agent{…} calls this before anything runs.
 function connectors.check(list, level)
-  local up = level and level + 1 or 0
+  local up = level and level + 1
   for i, one in ipairs(list) do
     if type(one) == "table" then
       if one.connection then fields.check(("connectors[%d]"):format(i), one, filter_fields, up) end
     elseif type(one) ~= "string" or one == "" then
-      error(("connectors[%d] must be the name of a connection, a .lua file or a list of tools, got %s")
+      fields.blame(("connectors[%d] must be the name of a connection, a .lua file or a list of tools, got %s")
         :format(i, type(one)), up)
     end
   end

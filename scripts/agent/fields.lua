@@ -1,5 +1,6 @@
 -- Checks the fields of a table that a user wrote: agent{…}, tool{…}, the options of run.
 -- A mistake is raised at the line of the script that made it.
+local script = require "host.script"
 local near = require "agent.near"
 
 local fields = {}
@@ -42,25 +43,35 @@ local function sorted_keys(t)
   return keys
 end
 
--- `allowed` is { field = kind }; `level` is where the blame goes, as in error(); nil for a message without a position.
+-- Raises. `level` is where the blame goes, as in error(); nil: no position. `return agent{…}` leaves no line behind
+-- (Lua drops the frame of a tail call), so the script is named instead.
+function fields.blame(message, level)
+  if not level then error(message, 0) end
+  local at = debug.getinfo(level + 1, "l")
+  if not at or at.currentline < 1 then error(script.path() .. ": " .. message, 0) end
+  error(message, level + 1)
+end
+
+-- `allowed` is { field = kind }.
 function fields.check(what, given, allowed, level)
-  level = level and level > 0 and level + 1 or 0
-  if type(given) ~= "table" then error(("%s takes one table, got %s"):format(what, type(given)), level) end
+  level = level and level + 1
+  if type(given) ~= "table" then fields.blame(("%s takes one table, got %s"):format(what, type(given)), level) end
   for _, key in ipairs(sorted_keys(given)) do
     local kind = allowed[key]
     if not kind then
-      error(("%s: unknown field '%s'%s"):format(what, key, near.hint(key, sorted_keys(allowed))), level)
+      fields.blame(("%s: unknown field '%s'%s"):format(what, key, near.hint(key, sorted_keys(allowed))), level)
     end
     local words, test = kinds[kind][1], kinds[kind][2]
     if not test(given[key]) then
-      error(("%s: field '%s' must be %s, got %s"):format(what, key, words, type(given[key])), level)
+      fields.blame(("%s: field '%s' must be %s, got %s"):format(what, key, words, type(given[key])), level)
     end
   end
 end
 
 function fields.need(what, given, names, level)
+  level = level and level + 1
   for _, name in ipairs(names) do
-    if given[name] == nil then error(("%s: field '%s' is missing"):format(what, name), level and level + 1 or 0) end
+    if given[name] == nil then fields.blame(("%s: field '%s' is missing"):format(what, name), level) end
   end
 end
 

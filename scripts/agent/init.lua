@@ -136,7 +136,7 @@ local function build(_, given)
   for k, v in pairs(given) do spec[k] = v end
   connectors.check(spec.connectors or {}, 2)
   local ok, checked = pcall(tools.checked, spec.tools or {})
-  if not ok then error("agent: " .. tostring(checked), 2) end
+  if not ok then fields.blame("agent: " .. tostring(checked), 2) end
   spec.tools = checked
   return setmetatable({ spec = spec }, value)
 end

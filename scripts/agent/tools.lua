@@ -34,10 +34,10 @@ local function check_tool(given, level)
   fields.check("tool", given, tool_fields, up)
   fields.need("tool", given, { "name", "description", "run" }, up)
   if not given.name:match "^[%w_-]+$" or #given.name > 64 then
-    error(("tool: the name '%s' must be 1 to 64 letters, digits, _ or -"):format(given.name), up or 0)
+    fields.blame(("tool: the name '%s' must be 1 to 64 letters, digits, _ or -"):format(given.name), up)
   end
   if given.class and not classes[given.class] then
-    error(("tool: class must be 'read', 'idempotent' or 'unsafe', got '%s'"):format(given.class), up or 0)
+    fields.blame(("tool: class must be 'read', 'idempotent' or 'unsafe', got '%s'"):format(given.class), up)
   end
   local tool = {}
   for k, v in pairs(given) do tool[k] = v end
@@ -47,7 +47,9 @@ end
 
 -- A tool defined in Lua. class: "read" (changes nothing: may run beside others, may be repeated), "idempotent" (may
 -- be repeated), "unsafe" (the default).
-function tools.tool(given) return check_tool(given, 2) end
+function tools.tool(given)
+  return (check_tool(given, 2)) -- in parentheses: a tail call would lose the line to blame
+end
 
 -- A list of tools that a user wrote, each checked; those that came from Scalekit pass. Raises, without a position.
 function tools.checked(list)

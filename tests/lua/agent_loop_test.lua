@@ -50,6 +50,11 @@ t.test("fields are checked where the script stands", function()
   t.raises("takes one table", function() agent "gmail" end)
 end)
 
+t.test("a mistake in `return agent{…}` names the script, as Lua keeps no line of it", function()
+  local function script() return agent { promt = "x" } end
+  t.raises(": agent: unknown field 'promt'", script)
+end)
+
 t.test("building runs nothing, and keeps a copy", function()
   local model = testing.model { "hi" }
   local spec = { model = model, input = "go", prompt = "p" }
