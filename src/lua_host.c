@@ -97,12 +97,16 @@ static int l_uuid(lua_State *L)
     return 1;
 }
 
-/* As math.random: (), (n), (m, n). */
+/* As math.random: (), (0), (n), (m, n). */
 static int l_random(lua_State *L)
 {
     struct ah_ids *ids = ah_loop_ids(core_of(L)->loop);
     if (lua_gettop(L) == 0) {
         lua_pushnumber(L, ah_ids_unit(ids));
+        return 1;
+    }
+    if (lua_gettop(L) == 1 && luaL_checkinteger(L, 1) == 0) { /* all bits */
+        lua_pushinteger(L, (lua_Integer)ah_ids_u64(ids));
         return 1;
     }
     lua_Integer low = lua_gettop(L) == 1 ? 1 : luaL_checkinteger(L, 1);
