@@ -2,7 +2,8 @@
 -- tests); all state is in the table that `new` returns.
 --
 -- A request: { method=, path=, raw_query=, headers={lower-case names}, body= }. A body that is answered is a
--- string, or { chunks = {string…}, delay = seconds between them, cut = true to break the connection off }.
+-- string, or { chunks = {string…}, delay = seconds between them, cut = true to break the connection off,
+-- silent = true for not even a status, wait = seconds before all }.
 local json = require "host.json"
 local accounts = require "emulator.accounts"
 local admin = require "emulator.admin"

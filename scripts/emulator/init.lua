@@ -17,6 +17,10 @@ local OPTIONS = { port = true, address = true, services = true, seed = true, clo
 local function send_chunks(app, req, status, headers, body)
   local task = require "host.task"
   if body.wait then task.sleep(body.wait) end
+  if body.silent then
+    req:abort() -- not one byte
+    return
+  end
   local stream, err = req:stream(status, headers)
   if not stream then return app.world.log("no stream: " .. tostring(err)) end
   for i, chunk in ipairs(body.chunks) do
