@@ -36,6 +36,8 @@ struct tree {
 
 static int find_id(const struct tree *t, const char *id)
 {
+    if (t->count && strcmp(t->nodes[0].id, id) == 0) /* most are the root's own */
+        return 0;
     for (int i = t->count - 1; *id && i >= 0; i--)
         if (strcmp(t->nodes[i].id, id) == 0)
             return i;
