@@ -1039,10 +1039,11 @@ static void set_unknown_connection(struct explain *e, struct ah_scalekit_op *lis
 static void set_no_account(struct explain *e, struct ah_error *err)
 {
     int status = e->why.status;
-    ah_err_set(err, AH_NOT_FOUND,
-               "'%s' has no connected account at the connection '%s'; make one with "
-               "get_or_create_connected_account, then open its authorization link",
-               text_or(e->flow.identifier, "?"), e->flow.connection);
+    ah_err_set(
+        err, AH_NOT_FOUND,
+        "'%s' has no connected account at the connection '%s'; make one with "
+        "get_or_create_connected_account or `agenthost auth link %s`, then open its authorization link",
+        text_or(e->flow.identifier, "?"), e->flow.connection, e->flow.connection);
     err->status = status;
     ah_err_take_detail(err, OBJECT({"connection", e->flow.connection}, {"identifier", e->flow.identifier}));
 }
@@ -1597,23 +1598,31 @@ static void say_accounts(char *out, size_t size, struct ah_scalekit_op *list, bo
     }
 }
 
+/* "a, b", or `otherwise` for none. */
+static void say_asked(char *out, size_t size, struct ah_json names, const char *otherwise)
+{
+    size_t at = 0;
+    snprintf(out, size, "%s", otherwise);
+    for (struct ah_json_iter it = ah_json_iter(names); ah_json_next(&it) && at < size;) {
+        char name[80];
+        ah_json_copy(it.value, name, sizeof name);
+        at += (size_t)snprintf(out + at, size - at, "%s%s", at ? ", " : "", name);
+    }
+}
+
 /* Zero tools is an error that names what was asked for and what is there. */
 static void fail_no_tools(struct tools *t, struct ah_scalekit_op *list)
 {
     struct ah_error err = {0};
-    char seen[400], asked[300] = "";
+    char seen[300], asked[200], wanted[200];
     bool inactive;
     struct ah_json names = ah_json_get(t->asked, "connection_names");
-    size_t at = 0;
-    for (struct ah_json_iter it = ah_json_iter(names); ah_json_next(&it) && at < sizeof asked;) {
-        char name[80];
-        ah_json_copy(it.value, name, sizeof name);
-        at += (size_t)snprintf(asked + at, sizeof asked - at, "%s%s", at ? ", " : "", name);
-    }
+    say_asked(asked, sizeof asked, names, "all");
+    say_asked(wanted, sizeof wanted, ah_json_get(t->asked, "tool_names"), "");
     say_accounts(seen, sizeof seen, list, &inactive);
     ah_err_set(&err, AH_NO_TOOLS,
-               "there are no tools for '%s' (connections asked for: %s; accounts seen: %s); %s",
-               t->flow.identifier, asked[0] ? asked : "all", seen,
+               "there are no tools%s%s for '%s' (connections asked for: %s; accounts seen: %s); %s",
+               wanted[0] ? " named " : "", wanted, t->flow.identifier, asked, seen,
                inactive || !list->item_count
                    ? "connect the account first (agenthost auth link CONNECTION) and wait until it is ACTIVE"
                    : "check the filter: connection, provider and tool names are matched exactly");
