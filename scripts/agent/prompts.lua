@@ -57,7 +57,7 @@ end
 
 local function split_lines(text)
   local lines = {}
-  for line in (text:gsub("\r\n", "\n") .. "\n"):gmatch "(.-)\n" do lines[#lines + 1] = line end
+  for line in (text:gsub("\r\n", "\n") .. "\n"):gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
   return lines
 end
 
@@ -85,8 +85,8 @@ function prompts.parse(text, file)
     if not head then return nil, first end
   end
   while lines[first] and lines[first]:match "^%s*$" do first = first + 1 end
-  local body = table.concat(lines, "\n", first):match "^(.-)%s*$"
-  if body == "" then return fault(file, math.min(first, #lines), "the prompt is empty") end
+  local body = table.concat(lines, "\n", first):match "^.*%S"
+  if not body then return fault(file, math.min(first, #lines), "the prompt is empty") end
   return head, body, first
 end
 
@@ -130,6 +130,7 @@ end
 
 -- The body with its variables filled in; or nil, err with file and line.
 function prompts.fill(body, variables, file, first)
+  if not body:find("{{", 1, true) then return body end
   local out = {}
   for i, line in ipairs(split_lines(body)) do
     local filled, err = fill_line(line, variables, file, (first or 1) + i - 1)
