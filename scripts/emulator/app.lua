@@ -26,7 +26,7 @@ local App = {}
 App.__index = App
 
 M.SERVICES = { "scalekit", "openai", "langsmith" }
-local KEPT_REQUESTS, KEPT_BODY = 200, 65536
+local KEPT_REQUESTS, KEPT_BODY = 50, 16384
 
 -- What a handler is given.
 local Request = {}

@@ -9,6 +9,7 @@ local given, is_object, is_array = world_of.given, world_of.is_object, world_of.
 local M = {}
 
 local MAX_PART = 209715200
+local MAX_RUNS = 20000 -- kept; then the oldest quarter goes
 local RUN_TYPES = { tool = true, chain = true, llm = true, retriever = true, embedding = true, prompt = true,
   parser = true }
 local SPLIT = { inputs = true, outputs = true, events = true, extra = true, error = true, serialized = true }
@@ -181,11 +182,31 @@ local function merge(record, run)
   end
 end
 
+local function join_trace(self, record)
+  local trace = record.trace_id:lower()
+  self.traces[trace] = self.traces[trace] or {}
+  table.insert(self.traces[trace], record)
+  record.in_trace = true
+end
+
+local function forget_oldest(self)
+  local old = self.order
+  self.order, self.traces = {}, {}
+  for i, record in ipairs(old) do
+    if i <= MAX_RUNS // 4 then
+      self.runs[record.id] = nil
+    else
+      self.order[#self.order + 1] = record
+      if record.in_trace then join_trace(self, record) end
+    end
+  end
+end
+
 local function apply(self, op)
   local id = op.run.id:lower()
   local record = self.runs[id]
   if not record then
-    record = { id = id, order = #self.order + 1, received = self.world:stamp() }
+    record = { id = id, received = self.world:stamp() }
     self.runs[id] = record
     self.order[#self.order + 1] = record
   end
@@ -202,18 +223,14 @@ local function apply(self, op)
   if not record.session and (record.posted or given(op.run.session_name) or given(op.run.session_id)) then
     record.session = session_of(self, op.run)
   end
-  if given(record.trace_id) and not record.in_trace then
-    local trace = record.trace_id:lower()
-    self.traces[trace] = self.traces[trace] or {}
-    table.insert(self.traces[trace], record)
-    record.in_trace = true
-  end
+  if record.trace_id and not record.in_trace then join_trace(self, record) end
   if given(record.dotted_order) then
     local ids = {}
     for uuid in record.dotted_order:gmatch("Z(" .. UUID:sub(2, -2) .. ")") do ids[#ids + 1] = uuid:lower() end
     record.ancestors = ids
   end
   self.counts[op.kind] = self.counts[op.kind] + 1
+  if #self.order > MAX_RUNS then forget_oldest(self) end
 end
 
 -- Takes all of `ops` ({kind, run, where}) or none. `describe(op, field, complaint)` words a schema fault.

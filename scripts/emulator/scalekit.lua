@@ -10,7 +10,7 @@ local world_of = require "emulator.world"
 local given, is_object = world_of.given, world_of.is_object
 local M = {}
 
-local TOKEN_SECONDS = 86399
+local TOKEN_SECONDS, MAX_LOGS = 86399, 1000
 
 local function post_token(self, request)
   local form = {}
@@ -255,6 +255,7 @@ local function record(self, entry, status, code, message)
   entry.status, entry.error_code, entry.error_message = status, code or "", message or ""
   entry.duration_ms = "1"
   table.insert(self.logs, 1, entry)
+  self.logs[MAX_LOGS + 1] = nil
 end
 
 local function refuse_tool(self, entry, fault)

@@ -510,6 +510,7 @@ t.test("runs: a patch may come before its post; repeats are 409 and change nothi
   t.eq({ status, again.error }, { 409, "Conflict: payload already received: payloads already received" })
   t.eq((e.ls("GET", "/runs/" .. CHILD)), 404)
   t.eq((e.ls("PATCH", "/runs/" .. ROOT, { id = ROOT, error = "late" })), 409)
+  t.eq((start().ls("POST", "/runs/batch", batch { root_run(), root_run() })), 409)
 end)
 
 t.test("runs: one bad run refuses all, with the service's words", function()
@@ -540,6 +541,21 @@ t.test("runs: one bad run refuses all, with the service's words", function()
   refused(child_run { id = orphan, dotted_order = ROOT_ORDER .. ".20261122T095959000000Z" .. orphan }, 400,
     "dotted_order has timestamp 2026%-11%-22 09:59:59%.000000 earlier than parent timestamp 2026%-11%-22 "
       .. "10:00:00%.000120")
+end)
+
+t.test("runs: the oldest go when there are very many", function()
+  local e = start()
+  local function id_of(n) return ("01a202b2-c500-7a1b-8a1b-%012x"):format(n) end
+  for from = 1, 20001, 1000 do
+    local list = {}
+    for n = from, math.min(from + 999, 20001) do
+      local id = id_of(n)
+      list[#list + 1] = root_run { id = id, trace_id = id, dotted_order = "20261122T100000000120Z" .. id }
+    end
+    t.eq((e.ls("POST", "/runs/batch", batch(list))), 202)
+  end
+  t.eq((e.ls("GET", "/runs/" .. id_of(1))), 404)
+  t.eq((e.ls("GET", "/runs/" .. id_of(20001))), 200)
 end)
 
 t.test("runs: keys", function()
