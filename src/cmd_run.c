@@ -152,6 +152,7 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
     }
     warn_about_tracing(ctx);
     struct ah_run_option options[] = {
+        {"user", o->user},
         {"model", o->model},
         {"json", o->json ? "true" : NULL},
         {"quiet", o->quiet ? "true" : NULL},

@@ -481,11 +481,15 @@ static int l_name(lua_State *L)
 
 static int l_set(lua_State *L)
 {
-    static const char *const fields[] = {"metadata", "tags", NULL};
+    static const char *const fields[] = {"inputs", "metadata", "tags", NULL};
+    size_t n;
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     ah_luax_fields(L, 1, "trace.set", fields);
     apply_options(L, 1, current_span(L));
+    const char *inputs = push_members(L, 1, "inputs", &n);
+    if (inputs)
+        ah_span_set_inputs(current_span(L), inputs, n);
     return 0;
 }
 

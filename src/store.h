@@ -111,7 +111,7 @@ int ah_store_run_end(struct ah_store *s, int64_t key, int64_t at, const char *na
 /* Bodies are one JSON object each:
  *   SPAN_START  {"id","trace_id","parent_run_id"?,"dotted_order","name","run_type","start_time","inputs"}
  *               root spans also "tags"?, "metadata"?
- *   SPAN_END    {"end_time","outputs"?,"error"?,"events"?,"extra"?,"tags"?,"name"?,
+ *   SPAN_END    {"end_time","inputs"? (replaces the start's),"outputs"?,"error"?,"events"?,"extra"?,"tags"?,"name"?,
  *                "totals"?:{"input_tokens","output_tokens","cost"?}}
  *               extra = {"metadata":{...}, "tool_call_id":...}: complete, not a delta. "name" only when
  *               it changed after the start. "crashed":true when written by recovery. "totals" is for

@@ -49,6 +49,7 @@ struct ah_span {
     struct ah_span *next, *prev; /* the run's open spans, newest first; holds no reference */
     struct members metadata, extra;
     struct ah_buf tags, events, usage; /* members of JSON arrays; JSON object */
+    struct ah_buf inputs;              /* JSON object that replaces the start's; empty = none */
     int64_t input_tokens, output_tokens;
     double cost;
 };
@@ -72,6 +73,8 @@ struct ah_trace {
     EVP_MD_CTX *digest;
     struct ah_buf masked;
     char endpoint[1024], why[400];
+    int64_t second; /* whose text `iso` is; times of one second differ in six digits */
+    char iso[AH_CLOCK_ISO_BYTES];
 };
 
 struct ah_effect {
@@ -95,6 +98,31 @@ int ah_span_type_of(const char *name)
 static int64_t wall_now(struct ah_trace *t)
 {
     return ah_clock_wall_us(ah_loop_clock(t->core->loop));
+}
+
+enum { ISO_N = 27, DOTTED_N = 22, ISO_DIGITS = 20 }; /* lengths; where the six digits begin */
+
+/* "2026-11-22T10:00:00.000120Z", three times a span: so only the digits are made anew. */
+static void put_iso(struct ah_trace *t, int64_t us, char out[AH_CLOCK_ISO_BYTES])
+{
+    if (us < 0 || us / 1000000 != t->second || !t->iso[0]) {
+        ah_clock_iso(us, t->iso);
+        t->second = us / 1000000;
+    }
+    memcpy(out, t->iso, ISO_N + 1);
+    int64_t digits = us < 0 ? 0 : us % 1000000;
+    for (int i = ISO_DIGITS + 5; us >= 0 && i >= ISO_DIGITS; i--, digits /= 10)
+        out[i] = (char)('0' + digits % 10);
+}
+
+/* The same as in a dotted_order: without the marks. */
+static void put_dotted(struct ah_trace *t, int64_t us, char *out)
+{
+    char iso[AH_CLOCK_ISO_BYTES];
+    put_iso(t, us, iso);
+    for (const char *p = iso; *p; p++)
+        if (*p != '-' && *p != ':' && *p != '.')
+            *out++ = *p;
 }
 
 static void drop_members(struct members *m)
@@ -423,6 +451,7 @@ static void free_span(struct ah_span *s)
     ah_buf_drop(&s->tags);
     ah_buf_drop(&s->events);
     ah_buf_drop(&s->usage);
+    ah_buf_drop(&s->inputs);
     free(s);
     ah_run_unref(run);
 }
@@ -461,20 +490,18 @@ static void unlink_open(struct ah_span *s)
 }
 
 /* "PARENT.20261122T100000000120Z<id>" */
-static char *make_dotted(const struct ah_span *parent, int64_t start_us, const char *id)
+static char *make_dotted(struct ah_trace *t, const struct ah_span *parent, int64_t start_us, const char *id)
 {
-    char time[AH_CLOCK_ISO_BYTES];
-    size_t time_n = ah_clock_dotted(start_us, time);
     size_t head = parent ? strlen(parent->dotted) + 1 : 0;
-    char *dotted = malloc(head + time_n + AH_UUID_BYTES);
+    char *dotted = malloc(head + DOTTED_N + AH_UUID_BYTES);
     if (!dotted)
         return NULL;
     if (parent) {
         memcpy(dotted, parent->dotted, head - 1);
         dotted[head - 1] = '.';
     }
-    memcpy(dotted + head, time, time_n);
-    memcpy(dotted + head + time_n, id, AH_UUID_BYTES);
+    put_dotted(t, start_us, dotted + head);
+    memcpy(dotted + head + DOTTED_N, id, AH_UUID_BYTES);
     return dotted;
 }
 
@@ -491,7 +518,7 @@ static struct ah_span *new_span(struct ah_run *run, const struct ah_span *parent
     ah_buf_init(&s->usage, SMALL_BYTES);
     snprintf(s->id, sizeof s->id, "%s", id);
     s->name = strdup(name && *name ? name : "span");
-    s->dotted = make_dotted(parent, start_us, id);
+    s->dotted = make_dotted(run->trace, parent, start_us, id);
     if (!s->name || !s->dotted) {
         free_span(s);
         return NULL;
@@ -512,7 +539,7 @@ static void write_start(struct ah_span *s, const struct ah_span *parent, const c
 {
     struct ah_trace *t = s->run->trace;
     char iso[AH_CLOCK_ISO_BYTES];
-    size_t iso_n = ah_clock_iso(s->start_us, iso);
+    put_iso(t, s->start_us, iso);
     ah_store_begin(t->store, s->run->key, s->n, AH_EV_SPAN_START, s->start_us);
     put_field(t->store, "{\"id\":\"", s->id, AH_UUID_BYTES - 1);
     put_field(t->store, ",\"trace_id\":\"", s->run->id, AH_UUID_BYTES - 1);
@@ -523,7 +550,7 @@ static void write_start(struct ah_span *s, const struct ah_span *parent, const c
     put_str(t, s->name);
     ah_store_puts(t->store, ",\"run_type\":\"");
     put_field(t->store, type_names[s->type], "", 0);
-    put_field(t->store, ",\"start_time\":\"", iso, iso_n);
+    put_field(t->store, ",\"start_time\":\"", iso, ISO_N);
     put_list(t, ",\"tags\":", &s->tags);
     if (s->metadata.count) {
         ah_store_puts(t->store, ",\"metadata\":{");
@@ -617,7 +644,7 @@ void ah_span_event(struct ah_span *span, const char *name)
     if (!is_open(span))
         return;
     char iso[AH_CLOCK_ISO_BYTES];
-    ah_clock_iso(wall_now(span->run->trace), iso);
+    put_iso(span->run->trace, wall_now(span->run->trace), iso);
     ah_buf_adds(&span->events, span->events.n ? ",{\"name\":" : "{\"name\":");
     ah_json_quote(&span->events, name, strlen(name));
     ah_buf_addf(&span->events, ",\"time\":\"%s\"}", iso);
@@ -729,6 +756,15 @@ static void count_span(struct ah_span *s, bool failed)
     }
 }
 
+void ah_span_set_inputs(struct ah_span *span, const char *inputs, size_t n)
+{
+    if (!is_open(span))
+        return;
+    ah_buf_drop(&span->inputs);
+    ah_buf_init(&span->inputs, MASKED_BYTES);
+    ah_buf_add(&span->inputs, inputs, n);
+}
+
 void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char *error)
 {
     if (!is_open(span))
@@ -736,10 +772,10 @@ void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char
     struct ah_trace *t = span->run->trace;
     int64_t now = wall_now(t);
     char iso[AH_CLOCK_ISO_BYTES];
-    size_t iso_n = ah_clock_iso(now > span->start_us ? now : span->start_us, iso);
+    put_iso(t, now > span->start_us ? now : span->start_us, iso);
     count_span(span, error != NULL);
     ah_store_begin(t->store, span->run->key, span->n, AH_EV_SPAN_END, now);
-    put_field(t->store, "{\"end_time\":\"", iso, iso_n);
+    put_field(t->store, "{\"end_time\":\"", iso, ISO_N);
     put_outputs(span, outputs, n);
     if (error) {
         ah_store_puts(t->store, ",\"error\":");

@@ -112,6 +112,8 @@ void ah_span_metadata(struct ah_span *span, const char *key, const char *json, s
 void ah_span_metadata_str(struct ah_span *span, const char *key, const char *value);
 void ah_span_extra(struct ah_span *span, const char *key, const char *json,
                    size_t n); /* beside metadata: tool_call_id */
+/* Replaces what the span began with, where that was not known at its start (the task of a root). */
+void ah_span_set_inputs(struct ah_span *span, const char *inputs, size_t n);
 void ah_span_tag(struct ah_span *span, const char *tag);
 void ah_span_event(struct ah_span *span, const char *name); /* "new_token": now */
 /* Tokens (usage_metadata JSON of spec/langsmith-api.md 4.2) and cost in USD (< 0: unknown). Written to

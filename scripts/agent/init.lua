@@ -68,8 +68,8 @@ local function open_tools(spec, who)
   return tools.box(table.unpack(lists))
 end
 
--- Name, tags and metadata go to the run, or, inside trace.span, to that span.
-local function describe(spec, head)
+-- Name, tags, metadata and the task go to the run, or, inside trace.span, tags and metadata to that span.
+local function describe(spec, head, input)
   local tags = {}
   for _, list in ipairs { head.tags or {}, spec.tags or {} } do table.move(list, 1, #list, #tags + 1, tags) end
   local here = trace.current()
@@ -77,6 +77,7 @@ local function describe(spec, head)
     if #tags > 0 or spec.metadata then trace.set { tags = tags, metadata = spec.metadata } end
     return
   end
+  if here then trace.set { inputs = { input = input } } end
   if spec.name then trace.name(spec.name) end
   if #tags > 0 then trace.tags(table.unpack(tags)) end
   if spec.metadata then trace.metadata(spec.metadata) end
@@ -112,7 +113,7 @@ function methods:run(input, opts)
   local talk
   talk, err = history.new(opts.messages)
   if not talk then return nil, err end
-  describe(spec, prompt:current().head)
+  describe(spec, prompt:current().head, input)
   local box
   box, err = open_tools(spec, who)
   if not box then return nil, err end
