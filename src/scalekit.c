@@ -1,109 +1,29 @@
-/* Scalekit AgentKit as flows of ops: the token, one call, and what is made of several calls. Called by
- * lua_scalekit.c and the sub-commands. Each flow is a small state machine: `next` is told, in the loop's
- * ready phase, when its child is done, and starts the next child or ends. Must never send execute_tool
- * twice for one order, and never put a token, a link or a secret into a message. */
+/* Scalekit AgentKit as flows of calls: accounts, links, waiting for consent, tools, and running them. Called
+ * by lua_scalekit.c and the sub-commands. Each flow is a small state machine on skcall.h. Must never send
+ * execute_tool twice for one order, and never put a token, a link or a secret into a message. */
 #include "scalekit.h"
 
 #include "clock.h"
-#include "config.h"
-#include "http.h"
 #include "limits.h"
-#include "log.h"
 #include "near.h"
-#include "secret.h"
-#include "skwire.h"
-#include "url.h"
-#include "version.h"
+#include "skcall.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define API_VERSION "20260716"
-
-#define ARGS_BYTES AH_SKWIRE_BODY_BYTES
-#define PAGES_BYTES ((size_t)64 << 20) /* of one list, all pages together */
-#define PAGES_COUNT 1000
-#define TOKEN_BYTES ((size_t)64 << 10)
-#define TOKEN_MARGIN_S 60
-#define TOKEN_LIFE_S 3600 /* when the service does not say */
 #define POLL_MS 1000
 #define NEAREST_COUNT 5
 #define SHOWN_COUNT 10 /* names in a message; detail holds up to DETAIL_COUNT */
 #define DETAIL_COUNT 50
-#define KNOWN_SLOTS 1024 /* direct-mapped: a collision only costs one more look-up */
 #define KEY_BYTES 600
-
-/* connection and identifier -> account id, and account id -> connection. */
-struct known {
-    char *key, *value;
-};
-
-struct ah_scalekit {
-    struct ah_core *core;
-    char *base; /* checked environment URL; NULL until the first call */
-    char *id, *secret;
-    char *token; /* "Bearer ..." */
-    int64_t token_until_us;
-    unsigned token_round;       /* how often a token came */
-    struct ah_op *token_op;     /* the one request that is under way */
-    int64_t token_asked_us;     /* when it began */
-    struct ah_op **token_waits; /* latches of the calls that wait for it */
-    size_t wait_count, wait_cap;
-    struct known ids[KNOWN_SLOTS], names[KNOWN_SLOTS];
-};
 
 /* --- small helpers ------------------------------------------------------------------------------ */
 
 static const char *text_or(const char *s, const char *otherwise)
 {
     return s && s[0] ? s : otherwise;
-}
-
-static bool copy_text(char **to, const char *s)
-{
-    *to = s ? strdup(s) : NULL;
-    return !s || *to;
-}
-
-static size_t hash_text(const char *s)
-{
-    uint64_t h = 1469598103934665603u;
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 1099511628211u;
-    return (size_t)(h % KNOWN_SLOTS);
-}
-
-static void remember(struct known *table, const char *key, const char *value)
-{
-    struct known *k = &table[hash_text(key)];
-    if (k->key && strcmp(k->key, key) == 0 && strcmp(k->value, value) == 0)
-        return;
-    char *a = strdup(key), *b = strdup(value);
-    free(k->key);
-    free(k->value);
-    *k = a && b ? (struct known){a, b} : (struct known){0};
-    if (!k->key) {
-        free(a);
-        free(b);
-    }
-}
-
-static const char *recall(const struct known *table, const char *key)
-{
-    const struct known *k = &table[hash_text(key)];
-    return k->key && strcmp(k->key, key) == 0 ? k->value : NULL;
-}
-
-static void forget(struct known *table, const char *key)
-{
-    struct known *k = &table[hash_text(key)];
-    if (!k->key || strcmp(k->key, key) != 0)
-        return;
-    free(k->key);
-    free(k->value);
-    *k = (struct known){0};
 }
 
 static void pair_key(char key[KEY_BYTES], const char *connection, const char *identifier)
@@ -121,36 +41,37 @@ static void remember_account(struct ah_scalekit *sk, struct ah_json account)
     if (!connection[0] || !identifier[0] || !id[0])
         return;
     pair_key(key, connection, identifier);
-    remember(sk->ids, key, id);
-    remember(sk->names, id, connection);
+    ah_skcall_remember(sk->ids, key, id);
+    ah_skcall_remember(sk->names, id, connection);
 }
 
-/* A JSON object of string members that are not NULL: args of small calls and details of errors. */
-struct member {
-    const char *key, *value;
-};
+/* A call with its arguments as text (malloc'd, taken over), begun. NULL: err. */
+static struct ah_op *start_call(struct ah_skcall_flow *f, const char *row, char *args, struct ah_error *err)
+{
+    struct ah_scalekit_who who = ah_skcall_who(f);
+    struct ah_skcall *c = args ? ah_skcall_make(f->sk, &who, row, args, strlen(args), err) : NULL;
+    free(args);
+    if (c)
+        ah_skcall_begin(c);
+    return c ? &c->flow.pub.op : NULL;
+}
 
-static char *make_object(const struct member *m, size_t count)
+static struct ah_op *list_accounts(struct ah_skcall_flow *f, const char *identifier, struct ah_error *err)
 {
     struct ah_buf b;
-    struct ah_json_writer w;
-    ah_buf_init(&b, ARGS_BYTES);
-    ah_json_begin(&w, &b, NULL);
-    ah_json_object(&w);
-    for (size_t i = 0; i < count; i++)
-        if (m[i].value) {
-            ah_json_key(&w, m[i].key);
-            ah_json_put_str(&w, m[i].value);
-        }
-    ah_json_end_object(&w);
-    char *text = ah_buf_take(&b, NULL);
+    struct ah_scalekit_who who = ah_skcall_who(f);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
+    ah_buf_adds(&b, "{");
+    if (identifier) {
+        ah_buf_adds(&b, "\"identifier\":");
+        ah_json_quote(&b, identifier, strlen(identifier));
+        ah_buf_addc(&b, ',');
+    }
+    ah_buf_adds(&b, "\"page_size\":99}");
+    char *args = ah_buf_take(&b, NULL);
     ah_buf_drop(&b);
-    return text;
+    return ah_skcall_list(f->sk, &who, "list_connected_accounts", args, err);
 }
-
-#define OBJECT(...)                                                                                          \
-    make_object((const struct member[]){__VA_ARGS__},                                                        \
-                sizeof((const struct member[]){__VA_ARGS__}) / sizeof(struct member))
 
 size_t ah_scalekit_nearest(const char *word, const char *const *names, const char **out, size_t max)
 {
@@ -180,758 +101,40 @@ size_t ah_scalekit_nearest(const char *word, const char *const *names, const cha
     return n;
 }
 
-/* --- settings ----------------------------------------------------------------------------------- */
+static const struct ah_op_class account_class = {"looking up the connected account", ah_skcall_cancel,
+                                                 ah_skcall_free};
+static const struct ah_op_class link_class = {"making the authorization link", ah_skcall_cancel,
+                                              ah_skcall_free};
+static const struct ah_op_class wait_class = {"waiting for the account", ah_skcall_cancel, ah_skcall_free};
+static const struct ah_op_class tools_class = {"listing the tools", ah_skcall_cancel, ah_skcall_free};
+static const struct ah_op_class execute_class = {"the tool call", ah_skcall_cancel, ah_skcall_free};
+static const struct ah_op_class explain_class = {"explaining a failure", ah_skcall_cancel, ah_skcall_free};
 
-static void add_name(char *names, size_t size, const char *name, bool last)
-{
-    size_t n = strlen(names);
-    snprintf(names + n, size - n, "%s%s", n ? (last ? " and " : ", ") : "", name);
-}
-
-static int fail_missing(struct ah_config *c, const char *id, const char *secret, const char *url,
-                        struct ah_error *err)
-{
-    char names[128] = "";
-    if (!id)
-        add_name(names, sizeof names, "SCALEKIT_CLIENT_ID", false);
-    if (!secret)
-        add_name(names, sizeof names, "SCALEKIT_CLIENT_SECRET", url != NULL);
-    if (!url)
-        add_name(names, sizeof names, "SCALEKIT_ENVIRONMENT_URL", true);
-    return ah_config_missing(c, names, err);
-}
-
-static int check_base(const char *name, const char *url, struct ah_error *err)
-{
-    struct ah_url u;
-    struct ah_error why = {0};
-    int r = ah_url_parse(url, strlen(url), &u, &why);
-    if (r != 0)
-        r = ah_err_set(err, AH_CONFIG, "%s is not usable: %s", name, why.message);
-    else if (u.has_userinfo || u.query.n)
-        r = ah_err_set(err, AH_CONFIG, "%s must be the environment's plain URL, without user name or query",
-                       name);
-    else if (!u.tls && !ah_url_is_loopback(&u))
-        r = ah_err_set(err, AH_CONFIG,
-                       "%s must begin with https:// (http is for this machine only): the client "
-                       "secret would cross the network unprotected",
-                       name);
-    ah_err_drop(&why);
-    return r;
-}
-
-/* Reads the settings, once. */
-static int read_settings(struct ah_scalekit *sk, struct ah_error *err)
-{
-    if (sk->base)
-        return 0;
-    struct ah_config *c = sk->core->config;
-    const char *which = "SCALEKIT_ENVIRONMENT_URL";
-    const char *url = ah_config_first(c, &which, "SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_ENV_URL", NULL);
-    const char *id = ah_config_get(c, "SCALEKIT_CLIENT_ID");
-    const char *secret = ah_config_get(c, "SCALEKIT_CLIENT_SECRET");
-    if (!url || !id || !secret)
-        return fail_missing(c, id, secret, url, err);
-    if (check_base(which, url, err) != 0)
-        return -1;
-    size_t n = strlen(url);
-    while (n && url[n - 1] == '/')
-        n--;
-    char *base = strndup(url, n);
-    if (!base || !copy_text(&sk->id, id) || !copy_text(&sk->secret, secret)) {
-        free(base);
-        return ah_err_set(err, AH_MEMORY, "out of memory");
-    }
-    sk->base = base;
-    return 0;
-}
-
-/* --- flows -------------------------------------------------------------------------------------- */
-
-struct flow {
-    struct ah_scalekit_op pub; /* first */
-    struct ah_scalekit *sk;
-    struct ah_run *run;
-    struct ah_span *span;
-    struct ah_op *child; /* what it waits for */
-    bool held;           /* it was cancelled and keeps itself until its child has ended */
-    void (*next)(struct flow *f, struct ah_op *child);
-    void (*ended)(struct flow *f); /* told once, right after the end; may be NULL */
-    void (*drop)(struct flow *f);  /* frees what the kind holds beyond this; may be NULL */
-    char *connection, *identifier, *account;
-    struct ah_op *kept; /* a child whose bytes the results point to */
-};
-
-static void finish_flow(struct flow *f, struct ah_error *err)
-{
-    if (f->pub.op.done) {
-        ah_err_drop(err);
-        return;
-    }
-    ah_op_finish(&f->pub.op, err);
-    if (f->ended)
-        f->ended(f);
-}
-
-static void fail_flow(struct flow *f, const struct ah_error *why)
-{
-    struct ah_error err = {0};
-    ah_err_copy(&err, why);
-    finish_flow(f, &err);
-}
-
-static void fail_memory(struct flow *f)
-{
-    struct ah_error err = {0};
-    ah_err_set(&err, AH_MEMORY, "out of memory");
-    finish_flow(f, &err);
-}
-
-static void on_child(struct ah_op *child, void *arg)
-{
-    struct flow *f = arg;
-    bool held = f->held;
-    ah_op_ref(&f->pub.op);
-    f->child = NULL;
-    if (f->pub.op.cancelled && child->err.kind != AH_NONE)
-        fail_flow(f, &child->err); /* becomes AH_CANCELLED, unless the outcome is unknown */
-    else if (f->pub.op.cancelled)
-        finish_flow(f, NULL);
-    else
-        f->next(f, child);
-    ah_op_unref(child);
-    if (held)
-        ah_op_unref(&f->pub.op);
-    ah_op_unref(&f->pub.op);
-}
-
-/* Takes over the reference of `child`; NULL with *err ends the flow. */
-static void run_child(struct flow *f, struct ah_op *child, struct ah_error *err,
-                      void (*next)(struct flow *, struct ah_op *))
-{
-    if (!child) {
-        struct ah_error none = {0};
-        if (!err || err->kind == AH_NONE)
-            ah_err_set(err ? err : &none, AH_MEMORY, "out of memory");
-        finish_flow(f, err && err->kind != AH_NONE ? err : &none);
-        return;
-    }
-    ah_err_drop(err);
-    f->child = child;
-    f->next = next;
-    ah_op_wait(child, on_child, f);
-}
-
-static void cancel_flow(struct ah_op *op)
-{
-    struct flow *f = (struct flow *)op;
-    if (!f->child) {
-        finish_flow(f, NULL);
-        return;
-    }
-    f->held = true;
-    ah_op_ref(op);
-    ah_op_cancel(f->child);
-}
-
-static void free_flow(struct ah_op *op)
-{
-    struct flow *f = (struct flow *)op;
-    if (f->child) {
-        ah_op_wait(f->child, NULL, NULL);
-        ah_op_unref(f->child);
-    }
-    if (f->drop)
-        f->drop(f);
-    ah_op_unref(f->kept);
-    free(f->pub.tools);
-    free(f->connection);
-    free(f->identifier);
-    free(f->account);
-    ah_span_unref(f->span);
-    ah_run_unref(f->run);
-    free(f);
-}
-
-static const struct ah_op_class call_class = {"the Scalekit call", cancel_flow, free_flow};
-static const struct ah_op_class account_class = {"looking up the connected account", cancel_flow, free_flow};
-static const struct ah_op_class link_class = {"making the authorization link", cancel_flow, free_flow};
-static const struct ah_op_class wait_class = {"waiting for the account", cancel_flow, free_flow};
-static const struct ah_op_class tools_class = {"listing the tools", cancel_flow, free_flow};
-static const struct ah_op_class execute_class = {"the tool call", cancel_flow, free_flow};
-static const struct ah_op_class explain_class = {"explaining a failure", cancel_flow, free_flow};
-
-/* A zeroed flow of `size` bytes. NULL: no memory. */
-static void *new_flow(struct ah_scalekit *sk, const struct ah_op_class *cls, size_t size,
-                      const struct ah_scalekit_who *who, struct ah_error *err)
-{
-    struct flow *f = calloc(1, size);
-    if (!f) {
-        ah_err_set(err, AH_MEMORY, "out of memory");
-        return NULL;
-    }
-    ah_op_init(&f->pub.op, cls, sk->core->loop);
-    f->sk = sk;
-    f->run = who->run ? ah_run_ref(who->run) : NULL;
-    f->span = who->span ? ah_span_ref(who->span) : NULL;
-    if (!copy_text(&f->connection, who->connection_name) || !copy_text(&f->identifier, who->identifier) ||
-        !copy_text(&f->account, who->account_id)) {
-        f->pub.op.done = true;
-        ah_op_unref(&f->pub.op);
-        ah_err_set(err, AH_MEMORY, "out of memory");
-        return NULL;
-    }
-    return f;
-}
-
-static struct ah_scalekit_who who_of(const struct flow *f)
-{
-    return (struct ah_scalekit_who){f->run, f->span, f->connection, f->identifier, f->account};
-}
-
-/* Results of `child` now live in `f`. */
-static void keep_child(struct flow *f, struct ah_op *child)
-{
-    ah_op_unref(f->kept);
-    f->kept = ah_op_ref(child);
-}
-
-/* --- the token ---------------------------------------------------------------------------------- */
-
-static void release_waiters(struct ah_scalekit *sk, const struct ah_error *why)
-{
-    struct ah_op **waits = sk->token_waits;
-    size_t count = sk->wait_count;
-    sk->token_waits = NULL;
-    sk->wait_count = sk->wait_cap = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct ah_error err = {0};
-        if (why)
-            ah_err_copy(&err, why);
-        ah_op_finish(waits[i], &err);
-        ah_op_unref(waits[i]);
-    }
-    free(waits);
-}
-
-static int take_token(struct ah_scalekit *sk, const struct ah_http_res *res, struct ah_error *err)
-{
-    struct ah_json root;
-    int64_t life = TOKEN_LIFE_S;
-    if (ah_json_check(ah_buf_str(&res->body), res->body.n, 0, &root, NULL) != 0)
-        root = (struct ah_json){0};
-    char *token = ah_json_dup(ah_json_get(root, "access_token"));
-    size_t n = token ? strlen(token) : 0;
-    if (n == 0 || n > TOKEN_BYTES || strpbrk(token, "\r\n")) {
-        free(token);
-        return ah_err_set(err, AH_PROTOCOL,
-                          "Scalekit's token answer holds no usable access_token; check that "
-                          "SCALEKIT_ENVIRONMENT_URL is the environment's URL");
-    }
-    ah_json_int(ah_json_get(root, "expires_in"), &life);
-    char *bearer = malloc(n + sizeof "Bearer ");
-    if (!bearer || ah_secret_add(sk->core->secrets, "SCALEKIT_ACCESS_TOKEN", token, n) != 0) {
-        free(bearer);
-        free(token);
-        return ah_err_set(err, AH_MEMORY, "out of memory");
-    }
-    memcpy(bearer, "Bearer ", 7);
-    memcpy(bearer + 7, token, n + 1);
-    free(token);
-    free(sk->token);
-    sk->token = bearer;
-    sk->token_round++;
-    life = life > TOKEN_MARGIN_S ? life - TOKEN_MARGIN_S : 0;
-    sk->token_until_us = sk->token_asked_us + life * 1000000;
-    return 0;
-}
-
-static void on_token(struct ah_op *op, void *arg)
-{
-    struct ah_scalekit *sk = arg;
-    struct ah_error err = {0};
-    sk->token_op = NULL;
-    if (op->err.kind != AH_NONE)
-        ah_err_copy(&err, &op->err);
-    else
-        take_token(sk, &((struct ah_http_op *)op)->res, &err);
-    ah_op_unref(op);
-    release_waiters(sk, err.kind == AH_NONE ? NULL : &err);
-    ah_err_drop(&err);
-}
-
-static void classify_token(void *arg, const struct ah_http_res *res, struct ah_error *err)
-{
-    (void)arg;
-    if (res->status >= 400 && err->kind != AH_NONE)
-        ah_skwire_refusal(ah_skwire_row("token"), res->status, ah_buf_str(&res->body), res->body.n, err);
-}
-
-/* Headers that go with every request; returns how many. */
-static size_t put_headers(struct ah_http_header *h, const char *bearer, const char *type)
-{
-    size_t n = 0;
-    if (bearer)
-        h[n++] = (struct ah_http_header){"Authorization", bearer};
-    h[n++] = (struct ah_http_header){"Accept", "application/json"};
-    if (type)
-        h[n++] = (struct ah_http_header){"Content-Type", type};
-    h[n++] = (struct ah_http_header){"x-sdk-version", "agenthost/" AH_VERSION};
-    h[n++] = (struct ah_http_header){"x-api-version", API_VERSION};
-    return n;
-}
-
-static int ask_token(struct ah_scalekit *sk, struct ah_error *err)
-{
-    const struct ah_skwire_row *row = ah_skwire_row("token");
-    struct ah_buf url, body;
-    struct ah_json args = {0};
-    struct ah_http_header headers[8];
-    char *text =
-        OBJECT({"grant_type", "client_credentials"}, {"client_id", sk->id}, {"client_secret", sk->secret});
-    if (!text)
-        return ah_err_set(err, AH_MEMORY, "out of memory");
-    ah_buf_init(&url, AH_SKWIRE_URL_BYTES);
-    ah_buf_init(&body, AH_SKWIRE_BODY_BYTES);
-    ah_json_check(text, strlen(text), 0, &args, NULL);
-    struct ah_http_op *http = NULL;
-    if (ah_skwire_build(row, sk->base, args, &url, &body, err) == 0) {
-        struct ah_http_req req = {
-            .method = row->method,
-            .url = url.p,
-            .headers = headers,
-            .header_count = put_headers(headers, NULL, ah_skwire_content_type(row)),
-            .body = body.p,
-            .body_n = body.n,
-            .has_body = true,
-            .idempotent = row->resend,
-            .refuse_redirects = true,
-            .total_ms = AH_SKWIRE_TOTAL_MS,
-            .max_body = TOKEN_BYTES,
-            .classify = classify_token,
-        };
-        http = ah_http_send(sk->core->http, &req, err);
-    }
-    ah_buf_drop(&url);
-    ah_buf_drop(&body);
-    free(text);
-    if (!http)
-        return -1;
-    sk->token_asked_us = ah_clock_mono_us();
-    sk->token_op = &http->op;
-    ah_op_wait(sk->token_op, on_token, sk);
-    return 0;
-}
-
-/* An op that ends when there is a token, or none can be had. NULL: err. */
-static struct ah_op *await_token(struct ah_scalekit *sk, struct ah_error *err)
-{
-    if (sk->wait_count == sk->wait_cap) {
-        size_t cap = sk->wait_cap ? sk->wait_cap * 2 : 16;
-        struct ah_op **more = realloc(sk->token_waits, cap * sizeof *more);
-        if (!more) {
-            ah_err_set(err, AH_MEMORY, "out of memory");
-            return NULL;
-        }
-        sk->token_waits = more;
-        sk->wait_cap = cap;
-    }
-    if (!sk->token_op && ask_token(sk, err) != 0)
-        return NULL;
-    struct ah_op *latch = ah_op_latch(sk->core->loop);
-    if (!latch)
-        ah_err_set(err, AH_MEMORY, "out of memory");
-    else
-        sk->token_waits[sk->wait_count++] = ah_op_ref(latch);
-    return latch;
-}
-
-/* --- one call ----------------------------------------------------------------------------------- */
-
-struct call {
-    struct flow flow;
-    const struct ah_skwire_row *row;
-    struct ah_buf url, body, text; /* text: the answer, to which results point */
-    unsigned round;                /* of the token it was sent with */
-    bool renewed;
-    int64_t total_ms;
-    int status;
-    /* how its intent is journalled */
-    enum ah_effect_class effect_class;
-    struct ah_effect *effect;
-    const char *effect_kind;
-    char *what, *args;
-    size_t args_n;
-};
-
-static void classify_call(void *arg, const struct ah_http_res *res, struct ah_error *err)
-{
-    struct call *c = arg;
-    if (res->status >= 400 && err->kind != AH_NONE)
-        ah_skwire_refusal(c->row, res->status, ah_buf_str(&res->body), res->body.n, err);
-}
-
-static void drop_call(struct flow *f)
-{
-    struct call *c = (struct call *)f;
-    ah_buf_drop(&c->url);
-    ah_buf_drop(&c->body);
-    ah_buf_drop(&c->text);
-    free(c->what);
-    free(c->args);
-}
-
-static void end_call(struct flow *f)
-{
-    struct call *c = (struct call *)f;
-    struct ah_op *op = &f->pub.op;
-    bool ok = op->err.kind == AH_NONE;
-    ah_effect_end(c->effect, op->issued, op->completed, ok ? c->status : op->err.status,
-                  ok ? c->text.p : NULL, ok ? c->text.n : 0, ok ? NULL : &op->err);
-    c->effect = NULL;
-}
-
-static void begin_call(struct call *c);
-
-/* A 2xx answer must be one JSON object. */
-static int take_answer(struct call *c, struct ah_http_op *http, struct ah_error *err)
-{
-    c->status = http->res.status;
-    c->text = http->res.body; /* moved: the bytes stay where results point */
-    http->res.body = (struct ah_buf){0};
-    struct ah_error why = {0};
-    if (ah_json_check(ah_buf_str(&c->text), c->text.n, 0, &c->flow.pub.answer, &why) == 0 &&
-        c->flow.pub.answer.type == AH_JSON_OBJECT)
-        return 0;
-    ah_err_set(
-        err, AH_PROTOCOL,
-        "cannot %s: Scalekit's answer is not the JSON object it promises (%s); check that the environment "
-        "URL leads to Scalekit itself",
-        c->row->does, why.kind ? why.message : "another kind of value");
-    err->status = c->status;
-    err->attempts = http->res.attempts;
-    ah_err_drop(&why);
-    return -1;
-}
-
-static void on_answer(struct flow *f, struct ah_op *child)
-{
-    struct call *c = (struct call *)f;
-    struct ah_error err = {0};
-    if (child->err.kind == AH_NONE) {
-        take_answer(c, (struct ah_http_op *)child, &err);
-        finish_flow(f, &err);
-        return;
-    }
-    if (!c->renewed && ah_skwire_is_token_refused(&child->err)) {
-        c->renewed = true; /* refused before anything was done: the one case of a second sending */
-        if (f->sk->token_round == c->round)
-            f->sk->token_until_us = 0;
-        begin_call(c);
-        return;
-    }
-    fail_flow(f, &child->err);
-}
-
-static enum ah_effect_class class_of(const struct ah_skwire_row *row)
-{
-    return row->effect == AH_SKWIRE_READS        ? AH_EFFECT_READ
-           : row->effect == AH_SKWIRE_IDEMPOTENT ? AH_EFFECT_IDEMPOTENT
-                                                 : AH_EFFECT_UNSAFE;
-}
-
-/* Journals the intent, once. */
-static int intend(struct call *c, struct ah_error *err)
-{
-    struct flow *f = &c->flow;
-    if (c->effect || !f->run)
-        return 0;
-    char what[256];
-    snprintf(what, sizeof what, "%s %s", c->row->method, c->row->path);
-    const char *args = c->args ? c->args : c->body.n ? c->body.p : ah_buf_str(&c->url);
-    size_t n = c->args ? c->args_n : c->body.n ? c->body.n : c->url.n;
-    struct ah_error why = {0};
-    c->effect = ah_effect_begin(f->run, f->span, c->effect_class, c->effect_kind, c->what ? c->what : what,
-                                args, n, &why);
-    if (!c->effect && why.kind != AH_NONE) {
-        ah_err_move(err, &why);
-        return -1;
-    }
-    return 0;
-}
-
-static void send_call(struct call *c)
-{
-    struct ah_scalekit *sk = c->flow.sk;
-    struct ah_error err = {0};
-    if (intend(c, &err) != 0) {
-        finish_flow(&c->flow, &err);
-        return;
-    }
-    struct ah_http_header headers[8];
-    struct ah_http_req req = {
-        .method = c->row->method,
-        .url = c->url.p,
-        .headers = headers,
-        .header_count = put_headers(headers, sk->token, ah_skwire_content_type(c->row)),
-        .body = c->body.p,
-        .body_n = c->body.n,
-        .has_body = c->body.n > 0,
-        .idempotent = c->row->resend,
-        .total_ms = c->total_ms,
-        .classify = classify_call,
-        .arg = c,
-    };
-    c->round = sk->token_round;
-    struct ah_http_op *http = ah_http_send(sk->core->http, &req, &err);
-    run_child(&c->flow, http ? &http->op : NULL, &err, on_answer);
-}
-
-static void on_have_token(struct flow *f, struct ah_op *child)
-{
-    if (child->err.kind != AH_NONE)
-        fail_flow(f, &child->err);
-    else
-        send_call((struct call *)f);
-}
-
-static void begin_call(struct call *c)
-{
-    struct ah_scalekit *sk = c->flow.sk;
-    struct ah_error err = {0};
-    if (sk->token && ah_clock_mono_us() < sk->token_until_us) {
-        send_call(c);
-        return;
-    }
-    struct ah_op *latch = await_token(sk, &err);
-    run_child(&c->flow, latch, &err, on_have_token);
-}
-
-/* A call that is built but not begun. NULL: err. */
-static struct call *new_call(struct ah_scalekit *sk, const struct ah_scalekit_who *who, const char *row_name,
-                             const char *args, size_t n, struct ah_error *err)
-{
-    const struct ah_skwire_row *row = ah_skwire_row(row_name);
-    struct ah_json object;
-    if (!row || row->anonymous) {
-        ah_err_set(err, AH_INVALID, "there is no Scalekit call '%s'", row_name);
-        return NULL;
-    }
-    if (read_settings(sk, err) != 0 || ah_json_check(args, n, 0, &object, err) != 0)
-        return NULL;
-    struct call *c = new_flow(sk, &call_class, sizeof *c, who, err);
-    if (!c)
-        return NULL;
-    c->row = row;
-    c->flow.drop = drop_call;
-    c->flow.ended = end_call;
-    c->effect_class = class_of(row);
-    c->effect_kind = "api";
-    c->total_ms = row->total_ms ? row->total_ms : AH_SKWIRE_TOTAL_MS;
-    ah_buf_init(&c->url, AH_SKWIRE_URL_BYTES);
-    ah_buf_init(&c->body, AH_SKWIRE_BODY_BYTES);
-    if (ah_skwire_build(row, sk->base, object, &c->url, &c->body, err) != 0) {
-        c->flow.pub.op.done = true; /* never begun: nobody is to be told */
-        ah_op_unref(&c->flow.pub.op);
-        return NULL;
-    }
-    return c;
-}
-
-/* --- lists, page by page ------------------------------------------------------------------------ */
-
-struct pages {
-    struct flow flow;
-    const struct ah_skwire_row *row;
-    char *args;           /* without a page token */
-    struct ah_op **calls; /* one a page; items and tokens point into them */
-    size_t call_count;
-    struct ah_json *items;
-    size_t item_count, item_cap, bytes;
-};
-
-static void drop_pages(struct flow *f)
-{
-    struct pages *p = (struct pages *)f;
-    for (size_t i = 0; i < p->call_count; i++)
-        ah_op_unref(p->calls[i]);
-    free(p->calls);
-    free(p->items);
-    free(p->args);
-}
-
-static bool add_item(struct pages *p, struct ah_json v)
-{
-    if (p->item_count == p->item_cap) {
-        size_t cap = p->item_cap ? p->item_cap * 2 : 64;
-        struct ah_json *more = realloc(p->items, cap * sizeof *more);
-        if (!more)
-            return false;
-        p->items = more;
-        p->item_cap = cap;
-    }
-    p->items[p->item_count++] = v;
-    return true;
-}
-
-static struct ah_json token_of(struct ah_op *call)
-{
-    struct ah_json t = ah_json_get(((struct ah_scalekit_op *)call)->answer, "next_page_token");
-    return t.type == AH_JSON_STRING && t.n > 2 ? t : (struct ah_json){0};
-}
-
-static bool is_token_seen(const struct pages *p, struct ah_json token)
-{
-    for (size_t i = 0; i + 1 < p->call_count; i++) {
-        struct ah_json old = token_of(p->calls[i]);
-        if (old.n == token.n && memcmp(old.p, token.p, token.n) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool keep_page(struct pages *p, struct ah_op *call)
-{
-    struct ah_op **more = realloc(p->calls, (p->call_count + 1) * sizeof(struct ah_op *));
-    if (!more)
-        return false;
-    p->calls = more;
-    p->calls[p->call_count++] = ah_op_ref(call);
-    struct ah_json answer = ((struct ah_scalekit_op *)call)->answer;
-    p->bytes += answer.n;
-    struct ah_json list = ah_json_get(answer, p->row->items);
-    for (struct ah_json_iter it = ah_json_iter(list); ah_json_next(&it);)
-        if (!add_item(p, it.value))
-            return false;
-    return true;
-}
-
-static void end_pages(struct pages *p)
-{
-    int64_t total;
-    struct ah_json answer = ((struct ah_scalekit_op *)p->calls[0])->answer;
-    p->flow.pub.answer = answer;
-    p->flow.pub.items = p->items;
-    p->flow.pub.item_count = p->item_count;
-    if (ah_json_int(ah_json_get(answer, "total_size"), &total) && total > (int64_t)p->item_count)
-        ah_log_line(p->flow.sk->core->log, AH_LOG_WARN,
-                    "Scalekit says that there are %lld %s, but only %zu came; some may be missing",
-                    (long long)total, p->row->items, p->item_count);
-    finish_flow(&p->flow, NULL);
-}
-
-static void ask_page(struct pages *p, struct ah_json token);
-
-static void on_page(struct flow *f, struct ah_op *child)
-{
-    struct pages *p = (struct pages *)f;
-    struct ah_error err = {0};
-    if (child->err.kind != AH_NONE) {
-        fail_flow(f, &child->err);
-        return;
-    }
-    if (!keep_page(p, child)) {
-        fail_memory(f);
-        return;
-    }
-    struct ah_json token = token_of(child);
-    if (token.type == AH_JSON_NONE) {
-        end_pages(p);
-    } else if (is_token_seen(p, token)) {
-        ah_err_set(
-            &err, AH_PROTOCOL,
-            "cannot %s: Scalekit gave the same page token twice, so the list would never end; try again, "
-            "or ask for less with a filter",
-            p->row->does);
-        finish_flow(f, &err);
-    } else if (p->call_count >= PAGES_COUNT || p->bytes > PAGES_BYTES) {
-        ah_err_set(&err, AH_LIMIT, "cannot %s: more than %d pages or %zu MB; ask for less with a filter",
-                   p->row->does, PAGES_COUNT, PAGES_BYTES >> 20);
-        finish_flow(f, &err);
-    } else {
-        ask_page(p, token);
-    }
-}
-
-static void ask_page(struct pages *p, struct ah_json token)
-{
-    struct ah_buf args;
-    struct ah_error err = {0};
-    struct ah_scalekit_who who = who_of(&p->flow);
-    ah_buf_init(&args, ARGS_BYTES);
-    ah_buf_add(&args, p->args, strlen(p->args) - 1);
-    if (token.type == AH_JSON_STRING) {
-        ah_buf_adds(&args, strlen(p->args) > 2 ? ",\"page_token\":" : "\"page_token\":");
-        ah_buf_add(&args, token.p, token.n);
-    }
-    ah_buf_addc(&args, '}');
-    struct call *c = NULL;
-    if (!args.failed)
-        c = new_call(p->flow.sk, &who, p->row->name, ah_buf_str(&args), args.n, &err);
-    ah_buf_drop(&args);
-    if (c)
-        begin_call(c);
-    run_child(&p->flow, c ? &c->flow.pub.op : NULL, &err, on_page);
-}
-
-/* Takes over `args` (malloc'd, a JSON object without white space around it). */
-static struct ah_op *list_all(struct ah_scalekit *sk, const struct ah_scalekit_who *who, const char *row,
-                              char *args, struct ah_error *err)
-{
-    struct pages *p = args ? new_flow(sk, &call_class, sizeof *p, who, err) : NULL;
-    if (!p) {
-        free(args);
-        if (err && err->kind == AH_NONE)
-            ah_err_set(err, AH_MEMORY, "out of memory");
-        return NULL;
-    }
-    p->flow.drop = drop_pages;
-    p->row = ah_skwire_row(row);
-    p->args = args;
-    ask_page(p, (struct ah_json){0});
-    return &p->flow.pub.op;
-}
-
-static struct ah_op *list_accounts(struct flow *f, const char *identifier, struct ah_error *err)
-{
-    struct ah_buf b;
-    struct ah_scalekit_who who = who_of(f);
-    ah_buf_init(&b, ARGS_BYTES);
-    ah_buf_adds(&b, "{");
-    if (identifier) {
-        ah_buf_adds(&b, "\"identifier\":");
-        ah_json_quote(&b, identifier, strlen(identifier));
-        ah_buf_addc(&b, ',');
-    }
-    ah_buf_adds(&b, "\"page_size\":99}");
-    char *args = ah_buf_take(&b, NULL);
-    ah_buf_drop(&b);
-    return list_all(f->sk, &who, "list_connected_accounts", args, err);
-}
+/* --- any call ------------------------------------------------------------------------------------ */
 
 struct ah_scalekit_op *ah_scalekit_call(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                         const char *row, const char *args, size_t n, bool pages,
                                         struct ah_error *err)
 {
-    struct call *c = new_call(sk, who, row, args, n, err);
+    struct ah_skcall *c = ah_skcall_make(sk, who, row, args, n, err);
     if (!c)
         return NULL;
     if (!pages || !c->row->items) {
-        begin_call(c);
+        ah_skcall_begin(c);
         return &c->flow.pub;
     }
     c->flow.pub.op.done = true; /* it has only checked the arguments */
     ah_op_unref(&c->flow.pub.op);
     struct ah_json object = {0};
     ah_json_check(args, n, 0, &object, NULL);
-    return (struct ah_scalekit_op *)list_all(sk, who, row, strndup(object.p, object.n), err);
+    return (struct ah_scalekit_op *)ah_skcall_list(sk, who, row, strndup(object.p, object.n), err);
 }
 
 /* --- why something was not found ---------------------------------------------------------------- */
 
 /* Ends with an error always: `why`, made clearer by what the environment really holds. */
 struct explain {
-    struct flow flow;
+    struct ah_skcall_flow flow;
     struct ah_error why;
     char status[40];
     char *names[DETAIL_COUNT + 1];
@@ -939,7 +142,7 @@ struct explain {
     bool exists, complete; /* the name is there; all names were seen */
 };
 
-static void drop_explain(struct flow *f)
+static void drop_explain(struct ah_skcall_flow *f)
 {
     struct explain *e = (struct explain *)f;
     for (size_t i = 0; i < e->name_count; i++)
@@ -1024,7 +227,7 @@ static void set_unknown_connection(struct explain *e, struct ah_scalekit_op *lis
     err->status = status;
     struct ah_buf b;
     struct ah_json_writer w;
-    ah_buf_init(&b, ARGS_BYTES);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
     ah_json_key(&w, "connection");
@@ -1045,7 +248,8 @@ static void set_no_account(struct explain *e, struct ah_error *err)
         "get_or_create_connected_account or `agenthost auth link %s`, then open its authorization link",
         text_or(e->flow.identifier, "?"), e->flow.connection, e->flow.connection);
     err->status = status;
-    ah_err_take_detail(err, OBJECT({"connection", e->flow.connection}, {"identifier", e->flow.identifier}));
+    ah_err_take_detail(
+        err, AH_SKCALL_OBJECT({"connection", e->flow.connection}, {"identifier", e->flow.identifier}));
 }
 
 static void conclude_missing(struct explain *e, struct ah_scalekit_op *list)
@@ -1057,10 +261,10 @@ static void conclude_missing(struct explain *e, struct ah_scalekit_op *list)
         set_unknown_connection(e, list, &err);
     else
         ah_err_copy(&err, &e->why);
-    finish_flow(&e->flow, &err);
+    ah_skcall_finish(&e->flow, &err);
 }
 
-static void on_account_names(struct flow *f, struct ah_op *child)
+static void on_account_names(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct explain *e = (struct explain *)f;
     struct ah_scalekit_op *list = (struct ah_scalekit_op *)child;
@@ -1069,14 +273,14 @@ static void on_account_names(struct flow *f, struct ah_op *child)
     conclude_missing(e, list);
 }
 
-static void on_connection_names(struct flow *f, struct ah_op *child)
+static void on_connection_names(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct explain *e = (struct explain *)f;
     struct ah_scalekit_op *list = (struct ah_scalekit_op *)child;
     if (child->err.kind != AH_NONE) { /* a preview call, it may be refused: the accounts know names, too */
         struct ah_error err = {0};
         struct ah_op *accounts = list_accounts(f, NULL, &err);
-        run_child(f, accounts, &err, on_account_names);
+        ah_skcall_run(f, accounts, &err, on_account_names);
         return;
     }
     e->complete = true;
@@ -1085,12 +289,12 @@ static void on_connection_names(struct flow *f, struct ah_op *child)
     conclude_missing(e, list);
 }
 
-static struct explain *new_explain(struct flow *parent, const char *connection, const struct ah_error *why,
-                                   struct ah_error *err)
+static struct explain *new_explain(struct ah_skcall_flow *parent, const char *connection,
+                                   const struct ah_error *why, struct ah_error *err)
 {
-    struct ah_scalekit_who who = who_of(parent);
+    struct ah_scalekit_who who = ah_skcall_who(parent);
     who.connection_name = connection;
-    struct explain *e = new_flow(parent->sk, &explain_class, sizeof *e, &who, err);
+    struct explain *e = ah_skcall_new(parent->sk, &explain_class, sizeof *e, &who, err);
     if (!e)
         return NULL;
     e->flow.drop = drop_explain;
@@ -1099,27 +303,28 @@ static struct explain *new_explain(struct flow *parent, const char *connection, 
     return e;
 }
 
-static void on_explained(struct flow *f, struct ah_op *child)
+static void on_explained(struct ah_skcall_flow *f, struct ah_op *child)
 {
-    fail_flow(f, &child->err);
+    ah_skcall_fail(f, &child->err);
 }
 
 /* Ends `f` with `why`, after a look at which connections there are. */
-static void fail_missing_name(struct flow *f, const char *connection, const struct ah_error *why)
+static void fail_missing_name(struct ah_skcall_flow *f, const char *connection, const struct ah_error *why)
 {
     struct ah_error err = {0};
     if (!connection || !connection[0]) {
-        fail_flow(f, why);
+        ah_skcall_fail(f, why);
         return;
     }
     struct explain *e = new_explain(f, connection, why, &err);
     if (e) {
-        struct ah_scalekit_who who = who_of(&e->flow);
+        struct ah_scalekit_who who = ah_skcall_who(&e->flow);
         struct ah_error none = {0};
-        struct ah_op *list = list_all(f->sk, &who, "list_connections", strdup("{\"page_size\":30}"), &none);
-        run_child(&e->flow, list, &none, on_connection_names);
+        struct ah_op *list =
+            ah_skcall_list(f->sk, &who, "list_connections", strdup("{\"page_size\":30}"), &none);
+        ah_skcall_run(&e->flow, list, &none, on_connection_names);
     }
-    run_child(f, e ? &e->flow.pub.op : NULL, &err, on_explained);
+    ah_skcall_run(f, e ? &e->flow.pub.op : NULL, &err, on_explained);
 }
 
 /* --- accounts that are there but not ACTIVE ------------------------------------------------------ */
@@ -1143,30 +348,19 @@ static void set_inactive(struct explain *e, const char *link, enum ah_kind kind,
     ah_err_set(err, kind, "the account of '%s' at '%s' is %s, not ACTIVE; %s",
                text_or(e->flow.identifier, text_or(e->flow.account, "?")), text_or(e->flow.connection, "?"),
                text_or(e->status, "not there"), say_status(e->status));
-    ah_err_take_detail(err, OBJECT({"status", e->status}, {"account_status", e->status},
-                                   {"connection", e->flow.connection}, {"identifier", e->flow.identifier},
-                                   {"link", link}));
+    ah_err_take_detail(err, AH_SKCALL_OBJECT({"status", e->status}, {"account_status", e->status},
+                                             {"connection", e->flow.connection},
+                                             {"identifier", e->flow.identifier}, {"link", link}));
 }
 
-/* A call whose members are all strings, begun. NULL: err. */
-static struct ah_op *start_call(struct flow *f, const char *row, char *args, struct ah_error *err)
-{
-    struct ah_scalekit_who who = who_of(f);
-    struct call *c = args ? new_call(f->sk, &who, row, args, strlen(args), err) : NULL;
-    free(args);
-    if (c)
-        begin_call(c);
-    return c ? &c->flow.pub.op : NULL;
-}
-
-static char *account_args(const struct flow *f)
+static char *account_args(const struct ah_skcall_flow *f)
 {
     bool by_id = f->account && f->account[0];
-    return OBJECT({"connection_name", by_id ? NULL : f->connection},
-                  {"identifier", by_id ? NULL : f->identifier}, {"id", by_id ? f->account : NULL});
+    return AH_SKCALL_OBJECT({"connection_name", by_id ? NULL : f->connection},
+                            {"identifier", by_id ? NULL : f->identifier}, {"id", by_id ? f->account : NULL});
 }
 
-static void on_inactive_link(struct flow *f, struct ah_op *child)
+static void on_inactive_link(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct explain *e = (struct explain *)f;
     struct ah_error err = {0};
@@ -1175,11 +369,11 @@ static void on_inactive_link(struct flow *f, struct ah_op *child)
         link = ah_json_dup(ah_json_get(((struct ah_scalekit_op *)child)->answer, "link"));
     set_inactive(e, link, e->why.kind, &err);
     free(link);
-    finish_flow(f, &err);
+    ah_skcall_finish(f, &err);
 }
 
 /* Ends `f` with AH_ACCOUNT_NOT_ACTIVE or AH_NEEDS_AUTH and a fresh link, if one can be had. */
-static void fail_inactive(struct flow *f, struct ah_json account, enum ah_kind kind)
+static void fail_inactive(struct ah_skcall_flow *f, struct ah_json account, enum ah_kind kind)
 {
     struct ah_error err = {0}, why = {.kind = kind};
     char connection[420], identifier[120];
@@ -1190,36 +384,36 @@ static void fail_inactive(struct flow *f, struct ah_json account, enum ah_kind k
         struct ah_error none = {0};
         ah_json_copy(ah_json_get(account, "status"), e->status, sizeof e->status);
         if (!e->flow.identifier && identifier[0])
-            copy_text(&e->flow.identifier, identifier);
-        run_child(&e->flow, start_call(&e->flow, "get_authorization_link", account_args(&e->flow), &none),
-                  &none, on_inactive_link);
+            ah_skcall_copy(&e->flow.identifier, identifier);
+        ah_skcall_run(&e->flow, start_call(&e->flow, "get_authorization_link", account_args(&e->flow), &none),
+                      &none, on_inactive_link);
     }
-    run_child(f, e ? &e->flow.pub.op : NULL, &err, on_explained);
+    ah_skcall_run(f, e ? &e->flow.pub.op : NULL, &err, on_explained);
 }
 
 /* --- accounts ------------------------------------------------------------------------------------ */
 
 struct account {
-    struct flow flow;
+    struct ah_skcall_flow flow;
     bool create; /* make it when it is not there */
     bool tried;  /* a create has left */
     struct ah_error why;
 };
 
-static void drop_account(struct flow *f)
+static void drop_account(struct ah_skcall_flow *f)
 {
     ah_err_drop(&((struct account *)f)->why);
 }
 
 /* 0: the answer's connected_account is the flow's answer. */
-static int take_account(struct flow *f, struct ah_op *child, struct ah_error *err)
+static int take_account(struct ah_skcall_flow *f, struct ah_op *child, struct ah_error *err)
 {
     struct ah_json account = ah_json_get(((struct ah_scalekit_op *)child)->answer, "connected_account");
     if (account.type != AH_JSON_OBJECT)
         return ah_err_set(err, AH_PROTOCOL,
                           "Scalekit's answer holds no connected_account; check that "
                           "SCALEKIT_ENVIRONMENT_URL leads to Scalekit itself");
-    keep_child(f, child);
+    ah_skcall_keep(f, child);
     f->pub.answer = account;
     remember_account(f->sk, account);
     return 0;
@@ -1232,14 +426,14 @@ static bool is_active(struct ah_json account)
 
 static void ask_details(struct account *a);
 
-static void on_created(struct flow *f, struct ah_op *child)
+static void on_created(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct account *a = (struct account *)f;
     struct ah_error err = {0};
     enum ah_kind kind = child->err.kind;
     if (kind == AH_NONE) {
         take_account(f, child, &err);
-        finish_flow(f, &err);
+        ah_skcall_finish(f, &err);
     } else if (ah_skwire_is_duplicate(&child->err) || kind == AH_OUTCOME_UNKNOWN ||
                child->err.status >= 500) {
         ah_err_copy(&a->why, &child->err); /* somebody was faster, or we may have been heard: look again */
@@ -1247,18 +441,18 @@ static void on_created(struct flow *f, struct ah_op *child)
     } else if (kind == AH_NOT_FOUND) {
         fail_missing_name(f, f->connection, &child->err);
     } else {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
     }
 }
 
 static void create_account(struct account *a)
 {
-    struct flow *f = &a->flow;
+    struct ah_skcall_flow *f = &a->flow;
     struct ah_error err = {0};
     struct ah_buf b;
     struct ah_json_writer w;
     a->tried = true;
-    ah_buf_init(&b, ARGS_BYTES);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
     ah_json_key(&w, "connection_name");
@@ -1270,32 +464,32 @@ static void create_account(struct account *a)
     ah_json_end_object(&w);
     char *args = ah_buf_take(&b, NULL);
     ah_buf_drop(&b);
-    run_child(f, start_call(f, "create_connected_account", args, &err), &err, on_created);
+    ah_skcall_run(f, start_call(f, "create_connected_account", args, &err), &err, on_created);
 }
 
-static void on_details(struct flow *f, struct ah_op *child)
+static void on_details(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct account *a = (struct account *)f;
     struct ah_error err = {0};
     if (child->err.kind == AH_NONE) {
         take_account(f, child, &err);
-        finish_flow(f, &err);
+        ah_skcall_finish(f, &err);
     } else if (child->err.kind == AH_NOT_FOUND && a->create && !a->tried) {
         create_account(a);
     } else if (child->err.kind == AH_NOT_FOUND && a->why.kind != AH_NONE) {
-        fail_flow(f, &a->why);
+        ah_skcall_fail(f, &a->why);
     } else if (child->err.kind == AH_NOT_FOUND) {
         fail_missing_name(f, f->connection, &child->err);
     } else {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
     }
 }
 
 static void ask_details(struct account *a)
 {
-    struct flow *f = &a->flow;
+    struct ah_skcall_flow *f = &a->flow;
     struct ah_error err = {0};
-    run_child(f, start_call(f, "get_connected_account_details", account_args(f), &err), &err, on_details);
+    ah_skcall_run(f, start_call(f, "get_connected_account_details", account_args(f), &err), &err, on_details);
 }
 
 /* Whom it is about must be said: connection and identifier, or an account id. */
@@ -1317,9 +511,9 @@ static int check_who(const struct ah_scalekit_who *who, bool id_will_do, struct 
 static struct ah_scalekit_op *start_account(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                             bool create, struct ah_error *err)
 {
-    if (read_settings(sk, err) != 0 || check_who(who, !create, err) != 0)
+    if (ah_skcall_settings(sk, err) != 0 || check_who(who, !create, err) != 0)
         return NULL;
-    struct account *a = new_flow(sk, &account_class, sizeof *a, who, err);
+    struct account *a = ah_skcall_new(sk, &account_class, sizeof *a, who, err);
     if (!a)
         return NULL;
     a->flow.drop = drop_account;
@@ -1344,7 +538,7 @@ struct ah_scalekit_op *ah_scalekit_get_or_create_account(struct ah_scalekit *sk,
 /* --- links --------------------------------------------------------------------------------------- */
 
 /* 0: link and expiry are in the flow's results. */
-static int take_link(struct flow *f, struct ah_op *child, struct ah_error *err)
+static int take_link(struct ah_skcall_flow *f, struct ah_op *child, struct ah_error *err)
 {
     struct ah_json answer = ((struct ah_scalekit_op *)child)->answer, link = ah_json_get(answer, "link");
     if (link.n > sizeof f->pub.link || link.n <= 2)
@@ -1355,19 +549,19 @@ static int take_link(struct flow *f, struct ah_op *child, struct ah_error *err)
     return 0;
 }
 
-static void on_link(struct flow *f, struct ah_op *child)
+static void on_link(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct ah_error err = {0};
     if (child->err.kind == AH_NOT_FOUND) {
         fail_missing_name(f, f->connection, &child->err);
     } else if (child->err.kind != AH_NONE) {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
     } else {
         if (take_link(f, child, &err) == 0) {
             f->pub.answer = ((struct ah_scalekit_op *)child)->answer;
-            keep_child(f, child);
+            ah_skcall_keep(f, child);
         }
-        finish_flow(f, &err);
+        ah_skcall_finish(f, &err);
     }
 }
 
@@ -1375,29 +569,29 @@ struct ah_scalekit_op *ah_scalekit_get_link(struct ah_scalekit *sk, const struct
                                             const char *state, const char *user_verify_url,
                                             struct ah_error *err)
 {
-    if (read_settings(sk, err) != 0 || check_who(who, true, err) != 0)
+    if (ah_skcall_settings(sk, err) != 0 || check_who(who, true, err) != 0)
         return NULL;
-    struct flow *f = new_flow(sk, &link_class, sizeof *f, who, err);
+    struct ah_skcall_flow *f = ah_skcall_new(sk, &link_class, sizeof *f, who, err);
     if (!f)
         return NULL;
     struct ah_error why = {0};
-    char *args = OBJECT({"connection_name", f->connection}, {"identifier", f->identifier}, {"id", f->account},
-                        {"state", state}, {"user_verify_url", user_verify_url});
-    run_child(f, start_call(f, "get_authorization_link", args, &why), &why, on_link);
+    char *args = AH_SKCALL_OBJECT({"connection_name", f->connection}, {"identifier", f->identifier},
+                                  {"id", f->account}, {"state", state}, {"user_verify_url", user_verify_url});
+    ah_skcall_run(f, start_call(f, "get_authorization_link", args, &why), &why, on_link);
     return &f->pub;
 }
 
 /* --- waiting for consent ---------------------------------------------------------------------------- */
 
 struct wait {
-    struct flow flow;
+    struct ah_skcall_flow flow;
     int64_t poll_ms;
     bool links;
 };
 
 static void look(struct wait *w);
 
-static void on_slept(struct flow *f, struct ah_op *child)
+static void on_slept(struct ah_skcall_flow *f, struct ah_op *child)
 {
     (void)child;
     look((struct wait *)f);
@@ -1407,16 +601,16 @@ static void on_slept(struct flow *f, struct ah_op *child)
 static void sleep_on(struct wait *w)
 {
     static const int64_t steps[] = {1, 2, 3, 5};
-    struct flow *f = &w->flow;
+    struct ah_skcall_flow *f = &w->flow;
     unsigned i = f->pub.wait.polls++;
     int64_t ms = w->poll_ms * steps[i < 4 ? i : 3];
     int64_t left = (f->pub.wait.deadline_us - ah_clock_mono_us()) / 1000 + 1;
     if (ms > left)
         ms = left > 0 ? left : 0;
-    run_child(f, ah_op_sleep(f->sk->core->loop, ms), NULL, on_slept);
+    ah_skcall_run(f, ah_op_sleep(f->sk->core->loop, ms), NULL, on_slept);
 }
 
-static void on_fresh_link(struct flow *f, struct ah_op *child)
+static void on_fresh_link(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct ah_error err = {0};
     int64_t until = INT64_MAX;
@@ -1429,33 +623,33 @@ static void on_fresh_link(struct flow *f, struct ah_op *child)
     else if (take_link(f, child, &err) == 0 && f->pub.expiry[0])
         ah_clock_parse_iso(f->pub.expiry, strlen(f->pub.expiry), &until);
     f->pub.wait.link_until_us = until;
-    finish_flow(f, &err);
+    ah_skcall_finish(f, &err);
 }
 
-static void on_look(struct flow *f, struct ah_op *child)
+static void on_look(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct wait *w = (struct wait *)f;
     struct ah_error err = {0};
     struct ah_json account = {0};
     if (child->err.kind != AH_NONE && child->err.kind != AH_NOT_FOUND) {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
         return;
     }
     if (child->err.kind == AH_NONE) {
         if (take_account(f, child, &err) != 0) {
-            finish_flow(f, &err);
+            ah_skcall_finish(f, &err);
             return;
         }
         account = f->pub.answer;
     }
     if (is_active(account)) {
         f->pub.active = true;
-        finish_flow(f, NULL);
+        ah_skcall_finish(f, NULL);
     } else if (ah_clock_mono_us() >= f->pub.wait.deadline_us) {
         fail_inactive(f, account, AH_NEEDS_AUTH);
     } else if (w->links && f->pub.wait.link_until_us <= ah_clock_wall_us(ah_loop_clock(f->sk->core->loop))) {
         struct ah_op *call = start_call(f, "get_authorization_link", account_args(f), &err);
-        run_child(f, call, &err, on_fresh_link);
+        ah_skcall_run(f, call, &err, on_fresh_link);
     } else if (account.type == AH_JSON_NONE && !w->links) {
         fail_missing_name(f, f->connection, &child->err);
     } else {
@@ -1465,18 +659,18 @@ static void on_look(struct flow *f, struct ah_op *child)
 
 static void look(struct wait *w)
 {
-    struct flow *f = &w->flow;
+    struct ah_skcall_flow *f = &w->flow;
     struct ah_error err = {0};
-    run_child(f, start_call(f, "get_connected_account_details", account_args(f), &err), &err, on_look);
+    ah_skcall_run(f, start_call(f, "get_connected_account_details", account_args(f), &err), &err, on_look);
 }
 
 struct ah_scalekit_op *ah_scalekit_wait_active(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                                int64_t timeout_ms, int64_t poll_ms, bool links,
                                                const struct ah_scalekit_wait *wait, struct ah_error *err)
 {
-    if (read_settings(sk, err) != 0 || check_who(who, true, err) != 0)
+    if (ah_skcall_settings(sk, err) != 0 || check_who(who, true, err) != 0)
         return NULL;
-    struct wait *w = new_flow(sk, &wait_class, sizeof *w, who, err);
+    struct wait *w = ah_skcall_new(sk, &wait_class, sizeof *w, who, err);
     if (!w)
         return NULL;
     w->poll_ms = poll_ms > 0 ? poll_ms : POLL_MS;
@@ -1495,7 +689,7 @@ struct ah_scalekit_op *ah_scalekit_wait_active(struct ah_scalekit *sk, const str
 /* --- tools --------------------------------------------------------------------------------------- */
 
 struct tools {
-    struct flow flow;
+    struct ah_skcall_flow flow;
     char *args;           /* of list_scoped_tools */
     struct ah_json asked; /* the same, read */
     struct ah_error why;  /* what list_scoped_tools said */
@@ -1503,7 +697,7 @@ struct tools {
     size_t name_count;
 };
 
-static void drop_tools(struct flow *f)
+static void drop_tools(struct ah_skcall_flow *f)
 {
     struct tools *t = (struct tools *)f;
     for (size_t i = 0; i < t->name_count; i++)
@@ -1547,7 +741,7 @@ static void read_tool(struct tools *t, struct ah_json item, const char *only, st
     out->connected_account_id = ah_json_get(item, "connected_account_id");
     out->identifier = ah_json_get(item, "identifier");
     ah_json_copy(out->connected_account_id, id, sizeof id);
-    out->connection_name = keep_name(t, only ? only : recall(t->flow.sk->names, id));
+    out->connection_name = keep_name(t, only ? only : ah_skcall_recall(t->flow.sk->names, id));
 }
 
 /* Tools without a name cannot be called: they are left out. */
@@ -1555,7 +749,7 @@ static int read_tools(struct tools *t, struct ah_scalekit_op *list)
 {
     struct ah_json names = ah_json_get(t->asked, "connection_names");
     char *only = ah_json_count(names) == 1 ? ah_json_dup(ah_json_at(names, 0)) : NULL;
-    struct flow *f = &t->flow;
+    struct ah_skcall_flow *f = &t->flow;
     f->pub.tools = calloc(list->item_count + 1, sizeof *f->pub.tools);
     for (size_t i = 0; f->pub.tools && i < list->item_count; i++) {
         struct ah_scalekit_tool *tool = &f->pub.tools[f->pub.tool_count];
@@ -1628,7 +822,7 @@ static void fail_no_tools(struct tools *t, struct ah_scalekit_op *list)
                    : "check the filter: connection, provider and tool names are matched exactly");
     struct ah_buf b;
     struct ah_json_writer w;
-    ah_buf_init(&b, ARGS_BYTES);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
     put_accounts(&w, list);
@@ -1642,7 +836,7 @@ static void fail_no_tools(struct tools *t, struct ah_scalekit_op *list)
     ah_json_end_object(&w);
     ah_err_take_detail(&err, ah_buf_take(&b, NULL));
     ah_buf_drop(&b);
-    finish_flow(&t->flow, &err);
+    ah_skcall_finish(&t->flow, &err);
 }
 
 static struct ah_json find_account(struct ah_scalekit_op *list, const char *connection)
@@ -1654,7 +848,7 @@ static struct ah_json find_account(struct ah_scalekit_op *list, const char *conn
 }
 
 /* The list was refused: is one of the connections unknown, without account, or not ACTIVE? */
-static void on_accounts_for_refusal(struct flow *f, struct ah_op *child)
+static void on_accounts_for_refusal(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct tools *t = (struct tools *)f;
     struct ah_scalekit_op *list = (struct ah_scalekit_op *)child;
@@ -1667,7 +861,7 @@ static void on_accounts_for_refusal(struct flow *f, struct ah_op *child)
             free(name);
             continue;
         }
-        keep_child(f, child);
+        ah_skcall_keep(f, child);
         if (known)
             fail_inactive(f, account, AH_ACCOUNT_NOT_ACTIVE);
         else
@@ -1675,33 +869,33 @@ static void on_accounts_for_refusal(struct flow *f, struct ah_op *child)
         free(name);
         return;
     }
-    fail_flow(f, &t->why);
+    ah_skcall_fail(f, &t->why);
 }
 
-static void on_accounts_for_nothing(struct flow *f, struct ah_op *child)
+static void on_accounts_for_nothing(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct ah_scalekit_op none = {0};
     fail_no_tools((struct tools *)f, child->err.kind == AH_NONE ? (struct ah_scalekit_op *)child : &none);
 }
 
-static void on_tools(struct flow *f, struct ah_op *child)
+static void on_tools(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct tools *t = (struct tools *)f;
     struct ah_error err = {0};
     enum ah_kind kind = child->err.kind;
     if (kind == AH_NOT_FOUND || kind == AH_INVALID) {
         ah_err_copy(&t->why, &child->err);
-        run_child(f, list_accounts(f, f->identifier, &err), &err, on_accounts_for_refusal);
+        ah_skcall_run(f, list_accounts(f, f->identifier, &err), &err, on_accounts_for_refusal);
     } else if (kind != AH_NONE) {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
     } else if (read_tools(t, (struct ah_scalekit_op *)child) != 0) {
-        fail_memory(f);
+        ah_skcall_fail_memory(f);
     } else if (f->pub.tool_count == 0) {
-        run_child(f, list_accounts(f, f->identifier, &err), &err, on_accounts_for_nothing);
+        ah_skcall_run(f, list_accounts(f, f->identifier, &err), &err, on_accounts_for_nothing);
     } else {
-        keep_child(f, child);
+        ah_skcall_keep(f, child);
         f->pub.answer = ((struct ah_scalekit_op *)child)->answer;
-        finish_flow(f, NULL);
+        ah_skcall_finish(f, NULL);
     }
 }
 
@@ -1719,7 +913,7 @@ static char *scoped_args(const char *identifier, const struct ah_scalekit_filter
 {
     struct ah_buf b;
     struct ah_json_writer w;
-    ah_buf_init(&b, ARGS_BYTES);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
     ah_json_key(&w, "identifier");
@@ -1737,25 +931,25 @@ static char *scoped_args(const char *identifier, const struct ah_scalekit_filter
 
 static void ask_tools(struct tools *t, const struct ah_scalekit_filter *filter)
 {
-    struct flow *f = &t->flow;
+    struct ah_skcall_flow *f = &t->flow;
     struct ah_error err = {0};
-    struct ah_scalekit_who who = who_of(f);
+    struct ah_scalekit_who who = ah_skcall_who(f);
     t->args = scoped_args(f->identifier, filter);
     if (t->args)
         ah_json_check(t->args, strlen(t->args), 0, &t->asked, NULL);
     struct ah_op *list = NULL;
     if (t->args)
-        list = list_all(f->sk, &who, "list_scoped_tools", strdup(t->args), &err);
-    run_child(f, list, &err, on_tools);
+        list = ah_skcall_list(f->sk, &who, "list_scoped_tools", strdup(t->args), &err);
+    ah_skcall_run(f, list, &err, on_tools);
 }
 
 /* The service wants a filter: the connections of the identifier's active accounts. */
-static void on_own_accounts(struct flow *f, struct ah_op *child)
+static void on_own_accounts(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct tools *t = (struct tools *)f;
     struct ah_scalekit_op *list = (struct ah_scalekit_op *)child;
     if (child->err.kind != AH_NONE) {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
         return;
     }
     for (size_t i = 0; i < list->item_count; i++) {
@@ -1771,7 +965,7 @@ static void on_own_accounts(struct flow *f, struct ah_op *child)
     }
     const char **names = calloc(t->name_count + 1, sizeof *names);
     if (!names) {
-        fail_memory(f);
+        ah_skcall_fail_memory(f);
         return;
     }
     for (size_t i = 0; i < t->name_count; i++)
@@ -1788,7 +982,7 @@ static bool has_names(const char *const *names)
 struct ah_scalekit_op *ah_scalekit_get_tools(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                              const struct ah_scalekit_filter *filter, struct ah_error *err)
 {
-    if (read_settings(sk, err) != 0)
+    if (ah_skcall_settings(sk, err) != 0)
         return NULL;
     if (!who->identifier || !who->identifier[0]) {
         ah_err_set(err, AH_CONFIG,
@@ -1796,7 +990,7 @@ struct ah_scalekit_op *ah_scalekit_get_tools(struct ah_scalekit *sk, const struc
                    "AGENTHOST_USER");
         return NULL;
     }
-    struct tools *t = new_flow(sk, &tools_class, sizeof *t, who, err);
+    struct tools *t = ah_skcall_new(sk, &tools_class, sizeof *t, who, err);
     if (!t)
         return NULL;
     t->flow.drop = drop_tools;
@@ -1805,7 +999,7 @@ struct ah_scalekit_op *ah_scalekit_get_tools(struct ah_scalekit *sk, const struc
         ask_tools(t, filter);
     } else {
         struct ah_error why = {0};
-        run_child(&t->flow, list_accounts(&t->flow, who->identifier, &why), &why, on_own_accounts);
+        ah_skcall_run(&t->flow, list_accounts(&t->flow, who->identifier, &why), &why, on_own_accounts);
     }
     return &t->flow.pub;
 }
@@ -1813,7 +1007,7 @@ struct ah_scalekit_op *ah_scalekit_get_tools(struct ah_scalekit *sk, const struc
 /* --- running a tool --------------------------------------------------------------------------------- */
 
 struct execute {
-    struct flow flow;
+    struct ah_skcall_flow flow;
     struct ah_span *tool_span;
     char *tool, *input, *tool_call_id;
     size_t input_n;
@@ -1822,7 +1016,7 @@ struct execute {
     struct ah_error why;
 };
 
-static void drop_execute(struct flow *f)
+static void drop_execute(struct ah_skcall_flow *f)
 {
     struct execute *e = (struct execute *)f;
     ah_span_unref(e->tool_span);
@@ -1834,14 +1028,14 @@ static void drop_execute(struct flow *f)
 
 static void start_span(struct execute *e)
 {
-    struct flow *f = &e->flow;
+    struct ah_skcall_flow *f = &e->flow;
     if (!f->run)
         return;
     e->tool_span = ah_span_start(f->run, f->span, AH_SPAN_TOOL, e->tool, e->input, e->input_n);
     if (!e->tool_span || !e->tool_call_id)
         return;
     struct ah_buf b;
-    ah_buf_init(&b, ARGS_BYTES);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     if (ah_json_quote(&b, e->tool_call_id, strlen(e->tool_call_id)) == 0)
         ah_span_extra(e->tool_span, "tool_call_id", b.p, b.n);
     ah_buf_drop(&b);
@@ -1863,7 +1057,7 @@ static void note_metadata(struct ah_span *span, const char *key, const char *val
         ah_span_metadata_str(span, key, value);
 }
 
-static void end_execute(struct flow *f)
+static void end_execute(struct ah_skcall_flow *f)
 {
     struct execute *e = (struct execute *)f;
     const struct ah_error *err = &f->pub.op.err;
@@ -1871,7 +1065,8 @@ static void end_execute(struct flow *f)
     if (!e->tool_span)
         return;
     note_metadata(e->tool_span, "connection_name",
-                  f->connection ? f->connection : recall(f->sk->names, f->pub.connected_account_id));
+                  f->connection ? f->connection
+                                : ah_skcall_recall(f->sk->names, f->pub.connected_account_id));
     note_metadata(e->tool_span, "identifier", f->identifier);
     note_metadata(e->tool_span, "connected_account_id", f->pub.connected_account_id);
     note_metadata(e->tool_span, "execution_id", f->pub.execution_id);
@@ -1913,11 +1108,11 @@ static void fail_execute(struct execute *e)
 {
     struct ah_error err = {0};
     ah_err_copy(&err, &e->why);
-    finish_flow(&e->flow, &err);
+    ah_skcall_finish(&e->flow, &err);
 }
 
 /* The connected service refused the account: a new link goes with the error. */
-static void on_link_for_tool(struct flow *f, struct ah_op *child)
+static void on_link_for_tool(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct execute *e = (struct execute *)f;
     struct ah_json link = {0};
@@ -1925,7 +1120,7 @@ static void on_link_for_tool(struct flow *f, struct ah_op *child)
         link = ah_json_get(((struct ah_scalekit_op *)child)->answer, "link");
     if (link.type == AH_JSON_STRING && e->why.detail) {
         struct ah_buf b;
-        ah_buf_init(&b, ARGS_BYTES);
+        ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
         ah_buf_add(&b, e->why.detail, strlen(e->why.detail) - 1);
         ah_buf_adds(&b, ",\"link\":");
         ah_buf_add(&b, link.p, link.n);
@@ -1939,14 +1134,14 @@ static void on_link_for_tool(struct flow *f, struct ah_op *child)
 }
 
 /* "resource not found" and its kin: what is the account's state? */
-static void on_state_for_tool(struct flow *f, struct ah_op *child)
+static void on_state_for_tool(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct execute *e = (struct execute *)f;
     struct ah_json account = {0};
     if (child->err.kind == AH_NONE)
         account = ah_json_get(((struct ah_scalekit_op *)child)->answer, "connected_account");
     if (account.type == AH_JSON_OBJECT && !is_active(account)) {
-        keep_child(f, child);
+        ah_skcall_keep(f, child);
         fail_inactive(f, account, AH_ACCOUNT_NOT_ACTIVE);
     } else if (child->err.kind == AH_NOT_FOUND && f->connection) {
         fail_missing_name(f, f->connection, &e->why);
@@ -1957,17 +1152,17 @@ static void on_state_for_tool(struct flow *f, struct ah_op *child)
 
 static void forget_account(struct execute *e)
 {
-    struct flow *f = &e->flow;
+    struct ah_skcall_flow *f = &e->flow;
     char key[KEY_BYTES];
     if (f->connection && f->identifier) {
         pair_key(key, f->connection, f->identifier);
-        forget(f->sk->ids, key);
+        ah_skcall_forget(f->sk->ids, key);
     }
 }
 
 static void explain_failure(struct execute *e, const struct ah_error *why)
 {
-    struct flow *f = &e->flow;
+    struct ah_skcall_flow *f = &e->flow;
     struct ah_error err = {0};
     bool tool_error = why->kind == AH_TOOL_ERROR;
     bool about_account = why->kind == AH_NOT_FOUND || (why->kind == AH_INVALID && why->status == 400) ||
@@ -1977,19 +1172,20 @@ static void explain_failure(struct execute *e, const struct ah_error *why)
     free(f->account);
     f->account = strdup(f->pub.connected_account_id); /* both questions are about the account that was used */
     if (!f->account) {
-        fail_memory(f);
+        ah_skcall_fail_memory(f);
     } else if (tool_error && why->status == 401) {
-        run_child(f, start_call(f, "get_authorization_link", account_args(f), &err), &err, on_link_for_tool);
+        ah_skcall_run(f, start_call(f, "get_authorization_link", account_args(f), &err), &err,
+                      on_link_for_tool);
     } else if (about_account) {
         forget_account(e);
-        run_child(f, start_call(f, "get_connected_account_details", account_args(f), &err), &err,
-                  on_state_for_tool);
+        ah_skcall_run(f, start_call(f, "get_connected_account_details", account_args(f), &err), &err,
+                      on_state_for_tool);
     } else {
         fail_execute(e);
     }
 }
 
-static void on_executed(struct flow *f, struct ah_op *child)
+static void on_executed(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct execute *e = (struct execute *)f;
     struct ah_json answer = ((struct ah_scalekit_op *)child)->answer;
@@ -1997,20 +1193,20 @@ static void on_executed(struct flow *f, struct ah_op *child)
         explain_failure(e, &child->err);
         return;
     }
-    keep_child(f, child);
+    ah_skcall_keep(f, child);
     ah_json_copy(ah_json_get(answer, "execution_id"), f->pub.execution_id, sizeof f->pub.execution_id);
     f->pub.answer = ah_json_get(answer, "data");
     if (f->pub.answer.type == AH_JSON_NONE || f->pub.answer.type == AH_JSON_NULL)
         f->pub.answer = (struct ah_json){"{}", 2, AH_JSON_OBJECT}; /* default values may be left out */
-    finish_flow(f, NULL);
+    ah_skcall_finish(f, NULL);
 }
 
 static char *execute_args(const struct execute *e)
 {
-    const struct flow *f = &e->flow;
+    const struct ah_skcall_flow *f = &e->flow;
     struct ah_buf b;
     struct ah_json_writer w;
-    ah_buf_init(&b, ARGS_BYTES);
+    ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
     ah_json_key(&w, "tool_name");
@@ -2031,13 +1227,13 @@ static char *execute_args(const struct execute *e)
 
 static void send_tool(struct execute *e)
 {
-    struct flow *f = &e->flow;
+    struct ah_skcall_flow *f = &e->flow;
     struct ah_error err = {0};
-    struct ah_scalekit_who who = who_of(f);
+    struct ah_scalekit_who who = ah_skcall_who(f);
     if (e->tool_span)
         who.span = e->tool_span;
     char *args = execute_args(e);
-    struct call *c = args ? new_call(f->sk, &who, "execute_tool", args, strlen(args), &err) : NULL;
+    struct ah_skcall *c = args ? ah_skcall_make(f->sk, &who, "execute_tool", args, strlen(args), &err) : NULL;
     free(args);
     if (c) {
         c->effect_class = e->effect;
@@ -2048,18 +1244,18 @@ static void send_tool(struct execute *e)
         e->input = NULL;
         if (e->timeout_ms > 0)
             c->total_ms = e->timeout_ms;
-        begin_call(c);
+        ah_skcall_begin(c);
     }
-    run_child(f, c ? &c->flow.pub.op : NULL, &err, on_executed);
+    ah_skcall_run(f, c ? &c->flow.pub.op : NULL, &err, on_executed);
 }
 
-static void on_resolved(struct flow *f, struct ah_op *child)
+static void on_resolved(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct ah_json account = ((struct ah_scalekit_op *)child)->answer;
     if (child->err.kind != AH_NONE) {
-        fail_flow(f, &child->err);
+        ah_skcall_fail(f, &child->err);
     } else if (!is_active(account)) {
-        keep_child(f, child);
+        ah_skcall_keep(f, child);
         fail_inactive(f, account, AH_ACCOUNT_NOT_ACTIVE);
     } else {
         ah_json_copy(ah_json_get(account, "id"), f->pub.connected_account_id,
@@ -2070,22 +1266,22 @@ static void on_resolved(struct flow *f, struct ah_op *child)
 
 static void begin_execute(struct execute *e)
 {
-    struct flow *f = &e->flow;
+    struct ah_skcall_flow *f = &e->flow;
     struct ah_error err = {0};
     char key[KEY_BYTES];
     const char *id = f->account;
     if (!id || !id[0]) {
         pair_key(key, f->connection, f->identifier);
-        id = recall(f->sk->ids, key);
+        id = ah_skcall_recall(f->sk->ids, key);
     }
     if (id && id[0]) {
         snprintf(f->pub.connected_account_id, sizeof f->pub.connected_account_id, "%s", id);
         send_tool(e);
         return;
     }
-    struct ah_scalekit_who who = who_of(f);
+    struct ah_scalekit_who who = ah_skcall_who(f);
     struct ah_scalekit_op *op = ah_scalekit_get_account(f->sk, &who, &err);
-    run_child(f, op ? &op->op : NULL, &err, on_resolved);
+    ah_skcall_run(f, op ? &op->op : NULL, &err, on_resolved);
 }
 
 static int check_exec(const struct ah_scalekit_who *who, const struct ah_scalekit_exec *exec,
@@ -2107,9 +1303,9 @@ static int check_exec(const struct ah_scalekit_who *who, const struct ah_scaleki
 struct ah_scalekit_op *ah_scalekit_execute(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                            const struct ah_scalekit_exec *exec, struct ah_error *err)
 {
-    if (read_settings(sk, err) != 0 || check_exec(who, exec, err) != 0)
+    if (ah_skcall_settings(sk, err) != 0 || check_exec(who, exec, err) != 0)
         return NULL;
-    struct execute *e = new_flow(sk, &execute_class, sizeof *e, who, err);
+    struct execute *e = ah_skcall_new(sk, &execute_class, sizeof *e, who, err);
     if (!e)
         return NULL;
     e->flow.drop = drop_execute;
@@ -2117,8 +1313,8 @@ struct ah_scalekit_op *ah_scalekit_execute(struct ah_scalekit *sk, const struct 
     e->timeout_ms = exec->timeout_ms;
     e->input = malloc(exec->input_n + 1);
     e->input_n = exec->input_n;
-    if (!e->input || !copy_text(&e->tool, exec->tool_name) ||
-        !copy_text(&e->tool_call_id, exec->tool_call_id)) {
+    if (!e->input || !ah_skcall_copy(&e->tool, exec->tool_name) ||
+        !ah_skcall_copy(&e->tool_call_id, exec->tool_call_id)) {
         e->flow.pub.op.done = true;
         ah_op_unref(&e->flow.pub.op);
         ah_err_set(err, AH_MEMORY, "out of memory");
@@ -2144,37 +1340,10 @@ struct ah_scalekit *ah_scalekit_new(struct ah_core *core, struct ah_error *err)
     return sk;
 }
 
-static void drop_known(struct known *table)
-{
-    for (size_t i = 0; i < KNOWN_SLOTS; i++) {
-        free(table[i].key);
-        free(table[i].value);
-    }
-}
-
-static void free_secret(char *s)
-{
-    if (s)
-        explicit_bzero(s, strlen(s));
-    free(s);
-}
-
 void ah_scalekit_free(struct ah_scalekit *sk)
 {
     if (!sk)
         return;
-    if (sk->token_op) {
-        ah_op_wait(sk->token_op, NULL, NULL);
-        ah_op_unref(sk->token_op);
-    }
-    struct ah_error gone = {0};
-    ah_err_set(&gone, AH_CANCELLED, "the host is closing");
-    release_waiters(sk, &gone);
-    drop_known(sk->ids);
-    drop_known(sk->names);
-    free(sk->base);
-    free(sk->id);
-    free_secret(sk->secret);
-    free_secret(sk->token);
+    ah_skcall_drop(sk);
     free(sk);
 }

@@ -131,7 +131,9 @@ t.test("input as text, as an empty array, as nothing; the account by name", func
     t.ok(result.execution_id)
   end
   for _, bad in ipairs { "[1]", "{", '{"a":1,"a":2}', "3" } do
-    local v, err = scalekit.execute_tool { tool_name = "gmail_fetch_mails", tool_input = bad, connection_name = "gmail" }
+    local v, err = scalekit.execute_tool {
+      tool_name = "gmail_fetch_mails", tool_input = bad, connection_name = "gmail",
+    }
     t.err("invalid", v, err)
   end
   local v, err = scalekit.execute_tool {
