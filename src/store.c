@@ -32,8 +32,8 @@
 #define RETRY_MS 2                  /* the loop's next try after BUSY */
 #define GIVE_UP_US (30 * 1000000LL) /* locked that long is locked for good */
 #define PAGE_BYTES 16384
-#define CHECKPOINT_PAGES 128              /* of the WAL: then the thread is woken */
-#define TRUNCATE_PAGES 4096               /* then it may hold writers up */
+#define CHECKPOINT_PAGES 128 /* of the WAL: then the thread is woken */
+#define RESTART_PAGES 1024   /* then writers are held up for the last of it, so that the WAL begins anew */
 #define BODY_BYTES ((size_t)512 << 20)    /* of one expanded event */
 #define SCAN_ROWS 20000                   /* of one ah_store_read */
 #define GC_ROWS 4096                      /* a transaction of gc */
@@ -180,8 +180,8 @@ struct checkpointer {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool running, asked, truncate, stop; /* running: of the owner; the others under the lock */
-    int at_pages, last_pages;            /* of the owner */
+    bool running, asked, restart, stop; /* running: of the owner; the others under the lock */
+    int at_pages, last_pages;           /* of the owner */
 };
 
 struct ah_store {
@@ -378,8 +378,8 @@ static int64_t get_number(const unsigned char **p, const unsigned char *end)
 
 static size_t span_home(const struct open_spans *o, int64_t run, int64_t span)
 {
-    uint64_t h = ((uint64_t)run ^ ((uint64_t)span << 40) ^ (uint64_t)span) * 0x9e3779b97f4a7c15u;
-    return (size_t)(h >> 20) & (o->cap - 1);
+    uint64_t h = ((uint64_t)run + (uint64_t)span * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+    return (size_t)(h >> 32) & (o->cap - 1);
 }
 
 static struct open_span *find_span(const struct open_spans *o, int64_t run, int64_t span)
@@ -443,11 +443,12 @@ static void remove_span(struct open_spans *o, int64_t run, int64_t span)
 
 /* WAL pages are moved into the file here, with a connection of its own, so that no fsync is on the
  * loop. The connection must have read once before it can checkpoint. */
-static void checkpoint(sqlite3 *db, bool truncate)
+static void checkpoint(sqlite3 *db, bool restart)
 {
     int log = 0, moved = 0;
-    sqlite3_wal_checkpoint_v2(db, NULL, truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE,
-                              &log, &moved);
+    sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, &log, &moved);
+    if (restart)
+        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_RESTART, &log, &moved);
 }
 
 static void *run_checkpoints(void *arg)
@@ -467,11 +468,11 @@ static void *run_checkpoints(void *arg)
             pthread_cond_wait(&ck->wake, &ck->lock);
         if (!ck->asked)
             break;
-        bool truncate = ck->truncate;
-        ck->asked = ck->truncate = false;
+        bool restart = ck->restart;
+        ck->asked = ck->restart = false;
         pthread_mutex_unlock(&ck->lock);
         if (db)
-            checkpoint(db, truncate);
+            checkpoint(db, restart);
         pthread_mutex_lock(&ck->lock);
     }
     pthread_mutex_unlock(&ck->lock);
@@ -505,7 +506,7 @@ static void ask_checkpoint(struct ah_store *s)
         return;
     pthread_mutex_lock(&ck->lock);
     ck->asked = true;
-    ck->truncate = s->wal_pages >= TRUNCATE_PAGES;
+    ck->restart = s->wal_pages >= RESTART_PAGES;
     pthread_cond_signal(&ck->wake);
     pthread_mutex_unlock(&ck->lock);
 }
