@@ -78,6 +78,7 @@ struct sock {
 
 static void start_attempt(struct ah_ready *r);
 static void end_attempt(struct ah_http_impl *i, CURLcode code);
+static void arm_limit(struct ah_http_impl *i);
 
 /* --- libcurl's side: sockets, timer, bytes --------------------------------------------------------- */
 
@@ -205,8 +206,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         ah_buf_clear(&res->headers); /* a new answer: after 1xx, or after a proxy's own */
         return n;
     }
-    if (!i->first_us)
+    if (!i->first_us) {
         i->first_us = now;
+        arm_limit(i);
+    }
     const char *colon = memchr(line, ':', keep);
     if (!colon)
         return n;
@@ -334,7 +337,6 @@ static void finish(struct ah_http_impl *i, struct ah_error *err)
     err->attempts = op->res.attempts;
     err->waited_ms = op->res.waited_ms;
     ah_op_finish(&op->op, err);
-    ah_op_unref(&op->op); /* the reference of being unfinished */
 }
 
 /* The easy handle leaves libcurl and goes back to the pool. */
@@ -423,7 +425,6 @@ static void transport_error(struct ah_http_impl *i, CURLcode code, struct ah_err
         tls_error(err, host, reason);
         break;
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         ah_err_set(err, AH_CONFIG, "not a usable URL (%s)", reason);
         break;
     case CURLE_PARTIAL_FILE:
@@ -431,11 +432,16 @@ static void transport_error(struct ah_http_impl *i, CURLcode code, struct ah_err
         err->retryable = true;
         break;
     case CURLE_BAD_CONTENT_ENCODING:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9, or no HTTP at all: ah_url_parse saw to the scheme */
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP_RETURNED_ERROR:
         ah_err_set(err, AH_PROTOCOL, "%s did not answer in HTTP (%s)", host, reason);
         break;
     case CURLE_OUT_OF_MEMORY:
+        if (i->self->res.answer_began || strstr(reason, "header")) { /* libcurl's own maximum of a line */
+            ah_err_set(err, AH_LIMIT, "a header of %s's answer is too large", host);
+            break;
+        }
         ah_err_set(err, AH_MEMORY, "out of memory during a request to %s", host);
         break;
     default: /* SEND_ERROR RECV_ERROR GOT_NOTHING HTTP2 HTTP2_STREAM SSL_CONNECT_ERROR ... */
@@ -665,9 +671,9 @@ static void on_limit(struct ah_timer *t)
 {
     struct ah_http_impl *i = t->arg;
     const char *what;
-    int64_t limit_ms, at = next_limit(i, &what, &limit_ms), left = at - ah_clock_mono_us();
-    if (left > 0) { /* bytes came since it was set */
-        ah_timer_start(i->http->loop, &i->timer, left / 1000 + 1, on_limit, i);
+    int64_t limit_ms, at = next_limit(i, &what, &limit_ms);
+    if (at > ah_clock_mono_us()) { /* bytes came since it was set */
+        arm_limit(i);
         return;
     }
     char host[256];
@@ -675,6 +681,15 @@ static void on_limit(struct ah_timer *t)
     ah_err_set(&i->stopped, AH_TIMEOUT, "%s from %s within %.1f s", what, host, (double)limit_ms / 1000);
     i->stopped.retryable = at != i->deadline_us;
     end_attempt(i, CURLE_OPERATION_TIMEDOUT);
+}
+
+/* Bytes only move the limit further away, so the timer is set anew when it fires; but a phase with a
+ * shorter limit (the answer began, a paused reader goes on) sets it at once. */
+static void arm_limit(struct ah_http_impl *i)
+{
+    const char *what;
+    int64_t limit_ms, left = next_limit(i, &what, &limit_ms) - ah_clock_mono_us();
+    ah_timer_start(i->http->loop, &i->timer, left > 0 ? left / 1000 + 1 : 0, on_limit, i);
 }
 
 /* --- one attempt ---------------------------------------------------------------------------------------- */
@@ -755,10 +770,9 @@ static void start_attempt(struct ah_ready *r)
     res->first_byte_sent = res->answer_began = false;
     ah_buf_clear(&res->body);
     ah_buf_clear(&res->headers);
-    const char *what;
-    int64_t limit_ms, left = next_limit(i, &what, &limit_ms) - i->active_us;
     struct ah_error err = {0};
-    if (!i->easy || ah_timer_start(h->loop, &i->timer, left / 1000 + 1, on_limit, i) != 0) {
+    arm_limit(i);
+    if (!i->easy || !i->timer.impl) {
         if (i->easy)
             curl_easy_cleanup(i->easy);
         i->easy = NULL;
@@ -944,7 +958,6 @@ struct ah_http_op *ah_http_send(struct ah_http *h, const struct ah_http_req *req
     i->began_us = ah_clock_mono_us();
     i->deadline_us = i->began_us + i->total_ms * 1000;
     link_request(h, i);
-    ah_op_ref(&op->op); /* the reference of being unfinished */
     queue_attempt(i);
     return op;
 }
@@ -956,6 +969,7 @@ void ah_http_resume(struct ah_http_op *op)
         return;
     i->paused = false;
     i->active_us = ah_clock_mono_us();
+    arm_limit(i);
     curl_easy_pause(i->easy, CURLPAUSE_CONT); /* may call on_body at once; the end comes from the loop */
 }
 

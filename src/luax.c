@@ -318,9 +318,12 @@ bool ah_luax_bool(lua_State *L, int idx, const char *field, bool otherwise)
 
 int64_t ah_luax_ms(lua_State *L, int idx, const char *field, int64_t otherwise_ms)
 {
-    double seconds = ah_luax_num(L, idx, field, -1);
-    if (seconds == -1)
+    if (lua_getfield(L, idx, field) == LUA_TNIL) {
+        lua_pop(L, 1);
         return otherwise_ms;
+    }
+    lua_pop(L, 1);
+    double seconds = ah_luax_num(L, idx, field, 0);
     if (!(seconds > 0 && seconds <= 1e9))
         luaL_error(L, "bad field '%s' (seconds above 0 expected)", field);
     double ms = ceil(seconds * 1000);
