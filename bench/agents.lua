@@ -20,6 +20,8 @@ local digest = agent {
   input = "Fetch my last 3 unread emails and summarize them",
 }
 
+trace.keep_local() -- this script only drives; what is traced are the agents, each a run of its own
+
 local failed, first = 0, nil
 
 local function one(i)

@@ -493,6 +493,15 @@ static int l_set(lua_State *L)
     return 0;
 }
 
+/* For scripts whose work is all in runs of their own: this run's spans are not sent. */
+static int l_keep_local(lua_State *L)
+{
+    struct ah_run *run = ah_task_run(L);
+    if (run)
+        ah_run_keep_local(run);
+    return 0;
+}
+
 /* --- runs of their own -------------------------------------------------------------------------------------------- */
 
 static const char *const run_fields[] = {"name", "identifier", "tags", "metadata", "inputs", "project", NULL};
@@ -540,6 +549,7 @@ static const luaL_Reg functions[] = {{"span", l_span},
                                      {"traceable", l_traceable},
                                      {"current", l_current},
                                      {"tags", l_tags},
+                                     {"keep_local", l_keep_local},
                                      {"metadata", l_metadata},
                                      {"name", l_name},
                                      {"set", l_set},

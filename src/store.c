@@ -88,6 +88,7 @@ enum statement {
     S_EVENT,
     S_RUN_IN,
     S_RUN_END,
+    S_RUN_LOCAL,
     S_RUN_WHERE,
     S_EFFECT_IN,
     S_EFFECT_END,
@@ -125,6 +126,7 @@ static const char *const sql[S_COUNT] = {
                   " model_calls = ?6, tool_calls = ?7, errors = ?8, spans = ?9, last_seq = ?10,"
                   " cost = CASE WHEN ?11 < 0 THEN NULL ELSE ?11 END, name = ?12, identifier = ?13,"
                   " error = ?14 WHERE key = ?1 AND state = 0",
+    [S_RUN_LOCAL] = "UPDATE run SET dest = 0 WHERE key = ?1",
     [S_RUN_WHERE] = "SELECT dest, pushed, project FROM run WHERE key = ?1",
     [S_EFFECT_IN] = "INSERT OR REPLACE INTO effect(run, n, span, class, begin_seq, args_sha256, kind, what)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -151,6 +153,7 @@ enum queued_type {
     Q_EVENT,
     Q_RUN_BEGIN,
     Q_RUN_END,
+    Q_RUN_LOCAL,
     Q_EFFECT_BEGIN,
     Q_EFFECT_END,
     Q_ADVANCE,
@@ -931,6 +934,11 @@ static int write_event(struct ah_store *s, const struct ah_queued *op)
                   s->q.bytes.p + op->at, op->n, s->refs.p, s->refs.n);
 }
 
+static struct run_where *where_slot(struct ah_store *s, int64_t key)
+{
+    return &s->cache[((uint64_t)key * 0x9e3779b97f4a7c15u) >> 56];
+}
+
 /* The row of a destination, made when it is new: it begins at the newest event. */
 static int need_dest(struct ah_store *s, const char *endpoint, const char *workspace, bool emulated,
                      int64_t *dest)
@@ -972,6 +980,9 @@ static int write_op(struct ah_store *s, const struct ah_queued *op)
         return do_sql(s, S_RUN_END, "iiiiiiiiiidttt", i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7], i[8],
                       s->last_seq, op->d, ah_queue_text(&s->q, op, 0), ah_queue_text(&s->q, op, 1),
                       ah_queue_text(&s->q, op, 2));
+    case Q_RUN_LOCAL:
+        where_slot(s, i[0])->key = 0;
+        return do_sql(s, S_RUN_LOCAL, "i", i[0]);
     case Q_EFFECT_BEGIN:
         return do_sql(s, S_EFFECT_IN, "iiiiibtt", i[0], i[1], i[2], i[3], s->last_seq + 1,
                       (const char *)&i[4], (size_t)32, ah_queue_text(&s->q, op, 0),
@@ -1285,6 +1296,14 @@ int ah_store_run_end(struct ah_store *s, int64_t key, int64_t at, const char *na
         memcpy(op->i, i, sizeof i);
         op->d = t->cost_known ? t->cost : -1;
     }
+    return queued(s, op);
+}
+
+int ah_store_run_local(struct ah_store *s, int64_t key)
+{
+    struct ah_queued *op = ah_queue_add(&s->q, Q_RUN_LOCAL, 0, NULL);
+    if (op)
+        op->i[0] = key;
     return queued(s, op);
 }
 
@@ -1711,7 +1730,7 @@ int ah_store_advance(struct ah_store *s, int64_t dest, int64_t position)
 /* Where a run's spans go, remembered: a scan asks for every row. Pushed runs go by exceptions only. */
 static const struct run_where *where_of(struct ah_store *s, int64_t key)
 {
-    struct run_where *w = &s->cache[((uint64_t)key * 0x9e3779b97f4a7c15u) >> 56];
+    struct run_where *w = where_slot(s, key);
     if (w->key == key)
         return w;
     sqlite3_stmt *st = take(s, S_RUN_WHERE);
@@ -2032,8 +2051,7 @@ int ah_store_push(struct ah_store *s, int64_t run, const struct ah_store_where *
     if (rc == SQLITE_OK)
         rc = end_write(s, push_spans(s, run, had, where, project));
     sqlite3_busy_timeout(s->db, 0);
-    struct run_where *w = &s->cache[((uint64_t)run * 0x9e3779b97f4a7c15u) >> 56];
-    w->key = 0;
+    where_slot(s, run)->key = 0;
     if (rc != SQLITE_OK)
         return fail_read(s, err, rc);
     if (s->on_commit)

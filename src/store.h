@@ -108,6 +108,9 @@ int ah_store_run_begin(struct ah_store *s, const struct ah_store_run_start *run)
 int ah_store_run_end(struct ah_store *s, int64_t key, int64_t at, const char *name, const char *identifier,
                      const char *error, const struct ah_store_totals *totals);
 
+/* The run keeps its spans here after all: what was not taken into a batch yet is not sent. */
+int ah_store_run_local(struct ah_store *s, int64_t key);
+
 /* Bodies are one JSON object each:
  *   SPAN_START  {"id","trace_id","parent_run_id"?,"dotted_order","name","run_type","start_time","inputs"}
  *               root spans also "tags"?, "metadata"?

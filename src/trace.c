@@ -916,6 +916,14 @@ bool ah_run_traced(const struct ah_run *run)
     return run->traced;
 }
 
+void ah_run_keep_local(struct ah_run *run)
+{
+    if (run->ended || !run->sends)
+        return;
+    run->sends = false;
+    ah_store_run_local(run->trace->store, run->key);
+}
+
 bool ah_run_sends(const struct ah_run *run)
 {
     return run->sends;

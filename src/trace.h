@@ -71,6 +71,7 @@ void ah_run_add_metadata(struct ah_run *run, const char *json, size_t n); /* mer
 void ah_run_set_name(struct ah_run *run, const char *name);
 struct ah_span *ah_run_root(struct ah_run *run); /* borrowed; NULL when not traced */
 bool ah_run_sends(const struct ah_run *run);     /* has a destination */
+void ah_run_keep_local(struct ah_run *run);      /* it has none from now on: its spans stay in the journal */
 const char *ah_run_project(const struct ah_run *run);
 const char *ah_run_name(const struct ah_run *run);
 int64_t ah_run_key(const struct ah_run *run); /* in the journal */
