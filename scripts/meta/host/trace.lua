@@ -1,0 +1,84 @@
+---@meta host.trace
+-- Spans of a script's own. Model and tool calls are traced without a line in the script; this is for naming what lies
+-- between them, and for tags and metadata. With --no-trace, or outside a task, functions are simply called.
+
+---@class host.trace
+local trace = {}
+
+---@alias host.trace.Type "chain"|"llm"|"tool"|"retriever"|"embedding"|"prompt"|"parser"
+
+---@class host.trace.SpanOptions
+---@field run_type? host.trace.Type     "chain" when not given
+---@field inputs? table                 instead of the arguments
+---@field tags? string[]
+---@field metadata? table
+
+---Calls fn(...) inside a span and returns its results. The arguments become the span's inputs (one table as it is, else
+---{args={...}}), the results its outputs (a table with string keys as it is, else {output=...}). An error ends the span
+---with its text and is raised on, unchanged; `nil, err` ends it with err's text. fn may wait.
+---@param name string
+---@param opts host.trace.SpanOptions|nil
+---@param fn fun(...): ...
+---@param ... any
+---@return ...
+---@overload fun(name: string, fn: fun(...): ..., ...): ...
+function trace.span(name, opts, fn, ...) end
+
+---@class host.trace.TraceableOptions: host.trace.SpanOptions
+---@field name? string   when not given: the name it is called by, else file and line
+
+---A function that does the same as fn, each call in a span.
+---@param fn fun(...): ...
+---@param opts? host.trace.TraceableOptions
+---@return fun(...): ...
+function trace.traceable(fn, opts) end
+
+---@class host.trace.Current
+---@field id string
+---@field trace_id string
+---@field name string
+
+---The span this code runs in (the run's root, when no other); nil when nothing is traced.
+---@return host.trace.Current|nil
+function trace.current() end
+
+---Adds tags to the run.
+---@param ... string
+function trace.tags(...) end
+
+---Adds metadata to the run; a key that is there already is replaced.
+---@param values table
+function trace.metadata(values) end
+
+---Renames the run.
+---@param name string
+function trace.name(name) end
+
+--- Keeps this run's own spans on this machine: they stay in the journal and are not sent. For scripts whose work is all
+--- in runs of their own (`trace.run`). Does not wait.
+function trace.keep_local() end
+
+---@class host.trace.SetOptions
+---@field tags? string[]
+---@field metadata? table
+
+---Adds tags and metadata to the current span.
+---@param opts host.trace.SetOptions
+function trace.set(opts) end
+
+---@class host.trace.RunOptions
+---@field name? string          of the root span
+---@field identifier? string    whose accounts its tools use; the surrounding run's when not given
+---@field tags? string[]
+---@field metadata? table
+---@field inputs? table         instead of the arguments
+---@field project? string
+
+---Calls fn(...) in this task as a run of its own, with a trace and an identifier of its own, and returns its results.
+---@param opts host.trace.RunOptions
+---@param fn fun(...): ...
+---@param ... any
+---@return ...
+function trace.run(opts, fn, ...) end
+
+return trace
