@@ -59,10 +59,11 @@ function trace.name(name) end
 function trace.keep_local() end
 
 ---@class host.trace.SetOptions
+---@field inputs? table
 ---@field tags? string[]
 ---@field metadata? table
 
----Adds tags and metadata to the current span.
+---Adds tags and metadata to the current span; `inputs` replace what it began with.
 ---@param opts host.trace.SetOptions
 function trace.set(opts) end
 
