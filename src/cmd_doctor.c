@@ -74,8 +74,8 @@ static void check_scalekit(struct report *r)
             0);
         return;
     }
-    struct ah_scalekit_op *op =
-        ah_scalekit_call(r->ctx->scalekit, &who, "list_accounts", "{\"page_size\":1}", 15, false, &err);
+    struct ah_scalekit_op *op = ah_scalekit_call(r->ctx->scalekit, &who, "list_connected_accounts",
+                                                 "{\"page_size\":1}", 15, false, &err);
     if (!op) {
         say_error(r, "scalekit", &err);
         return;

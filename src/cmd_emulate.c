@@ -8,8 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_one_of(const char *word, const char *const *names)
+{
+    for (; *names; names++)
+        if (strcmp(*names, word) == 0)
+            return true;
+    return false;
+}
+
 static int read_words(struct ah_json_writer *w, int argc, char **argv)
 {
+    static const char *const names[] = {"--pending", "--port", "--scenario", "--seed", NULL};
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--pending") == 0) {
             ah_json_key(w, "accounts");
@@ -21,12 +30,17 @@ static int read_words(struct ah_json_writer *w, int argc, char **argv)
                 return ah_cmd_usage("emulate", "--port and --seed take a number");
             ah_json_key(w, argv[i] + 2);
             ah_json_put_int(w, v);
+            if (v > 65535 && strcmp(argv[i], "--port") == 0)
+                return ah_cmd_usage("emulate", "--port takes a number from 0 (any free one) to 65535");
             i++;
         } else if (i + 1 < argc && strcmp(argv[i], "--scenario") == 0) {
             ah_json_key(w, "scenario");
             ah_json_put_str(w, argv[++i]);
+        } else if (is_one_of(argv[i], names)) {
+            fprintf(stderr, "agenthost: %s needs a value\n", argv[i]);
+            return ah_cmd_usage("emulate", NULL);
         } else {
-            return ah_cmd_usage("emulate", "not understood");
+            return ah_cmd_unknown("emulate", argv[i], names);
         }
     }
     return 0;

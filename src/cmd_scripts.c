@@ -23,5 +23,11 @@ int ah_cmd_scripts_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
         ah_err_drop(&err);
         return code;
     }
-    return ah_cmd_usage("scripts", argc ? "not understood" : NULL);
+    static const char *const names[] = {"--copy", "ls", NULL};
+    if (argc == 1 && strcmp(argv[0], "--copy") == 0)
+        return ah_cmd_usage("scripts", "--copy needs a folder");
+    if (argc > 1 && strcmp(argv[0], "--copy") == 0)
+        return ah_cmd_usage("scripts", "--copy takes one folder");
+    return argc ? ah_cmd_unknown("scripts", argv[argc > 1 && strcmp(argv[0], "ls") == 0], names)
+                : ah_cmd_usage("scripts", NULL);
 }

@@ -62,6 +62,19 @@ static void print_help(FILE *to)
         to);
 }
 
+static void unknown_command(const char *word)
+{
+    const char *names[32] = {0};
+    size_t n = 0;
+    for (const struct ah_cmd *c = ah_cmds; c->name && n < 31; c++)
+        names[n++] = c->name;
+    const char *near = ah_near_best(word, names);
+    fprintf(stderr, "agenthost: unknown command '%s'", word);
+    if (near)
+        fprintf(stderr, " (did you mean '%s'?)", near);
+    fputs("; `agenthost help` lists them\n", stderr);
+}
+
 static int run_help(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
     if (argc == 0) {
@@ -74,7 +87,8 @@ static int run_help(struct ah_cmd_ctx *ctx, int argc, char **argv)
             return 0;
         }
     }
-    return ah_cmd_usage("help", "no such command");
+    unknown_command(argv[0]);
+    return 2;
 }
 
 const struct ah_cmd ah_cmds[] = {
@@ -391,19 +405,6 @@ static bool ends_with(const char *s, const char *end)
 {
     size_t n = strlen(s), k = strlen(end);
     return n > k && strcmp(s + n - k, end) == 0;
-}
-
-static void unknown_command(const char *word)
-{
-    const char *names[32] = {0};
-    size_t n = 0;
-    for (const struct ah_cmd *c = ah_cmds; c->name && n < 31; c++)
-        names[n++] = c->name;
-    const char *near = ah_near_best(word, names);
-    fprintf(stderr, "agenthost: unknown command '%s'", word);
-    if (near)
-        fprintf(stderr, " (did you mean '%s'?)", near);
-    fputs("; `agenthost help` lists them\n", stderr);
 }
 
 static int dispatch(struct ah_cmd_ctx *ctx, const struct ah_cmd *cmd, int argc, char **argv)
