@@ -445,14 +445,37 @@ static void put_request_metadata(struct ah_span *span, struct ah_json metadata)
     }
 }
 
+/* The members of a request but the long ones: many look-ups follow, each of which reads it all. */
+static struct ah_json copy_settings(const struct ah_buf *sent, struct ah_buf *to)
+{
+    struct ah_json body, settings = {0};
+    if (ah_json_check(sent->p, sent->n, 0, &body, NULL) != 0)
+        return settings;
+    ah_buf_addc(to, '{');
+    for (struct ah_json_iter it = ah_json_iter(body); ah_json_next(&it);) {
+        if (ah_json_is(it.key, "messages") || ah_json_is(it.key, "tools"))
+            continue;
+        if (to->n > 1)
+            ah_buf_addc(to, ',');
+        ah_buf_add(to, it.key.p, it.key.n);
+        ah_buf_addc(to, ':');
+        ah_buf_add(to, it.value.p, it.value.n);
+    }
+    if (ah_buf_addc(to, '}') == 0)
+        settings = (struct ah_json){.p = to->p, .n = to->n, .type = AH_JSON_OBJECT};
+    return settings;
+}
+
 /* As wrap_openai writes it (spec/langsmith-api.md 4.2). */
 static void start_span(struct call *c, const struct ah_openai_req *req, const struct ah_buf *sent)
 {
-    struct ah_json body;
+    struct ah_buf settings;
     c->span = ah_span_start(req->run, req->parent, AH_SPAN_LLM, req->name ? req->name : "ChatOpenAI", sent->p,
                             sent->n);
-    if (!c->span || ah_json_check(sent->p, sent->n, 0, &body, NULL) != 0)
+    if (!c->span)
         return;
+    ah_buf_init(&settings, BODY_BYTES);
+    struct ah_json body = copy_settings(sent, &settings);
     struct ah_json max = ah_json_get(body, "max_tokens");
     ah_span_metadata_str(c->span, "ls_provider", "openai");
     ah_span_metadata_str(c->span, "ls_model_type", "chat");
@@ -464,6 +487,7 @@ static void start_span(struct call *c, const struct ah_openai_req *req, const st
     put_stop(c->span, ah_json_get(body, "stop"));
     put_invocation_params(c->span, body);
     put_request_metadata(c->span, ah_json_get(body, "metadata"));
+    ah_buf_drop(&settings);
     if (req->prompt_file)
         ah_span_metadata_str(c->span, "prompt_file", req->prompt_file);
     if (req->prompt_sha256)
