@@ -228,7 +228,7 @@ static int read_error(lua_State *L)
             copy_field(L, 1, "link", link, sizeof link);
             if (link[0] && !strstr(err->message, link)) {
                 size_t n = strlen(err->message);
-                snprintf(err->message + n, sizeof err->message - n, " Open %s", link);
+                snprintf(err->message + n, sizeof err->message - n, ": %s", link);
             }
             return 0;
         }
