@@ -5,6 +5,7 @@
 
 #include "http.h"
 #include "limits.h"
+#include "luahttp.h"
 #include "luajson.h"
 #include "luasecret.h"
 #include "sse.h"
@@ -196,44 +197,15 @@ static int read_body(lua_State *L, int idx, struct draft *d, struct ah_error *er
     return rc;
 }
 
-static void read_timeout(lua_State *L, int idx, struct ah_http_req *req)
+static void read_limits(lua_State *L, int idx, struct ah_http_req *req)
 {
-    static const char *const names[] = {"connect", "first_byte", "idle", "total", NULL};
-    int type = lua_getfield(L, idx, "timeout");
-    if (type == LUA_TNUMBER) {
-        req->total_ms = ah_luax_ms(L, idx, "timeout", 0);
-    } else if (type == LUA_TTABLE) {
-        ah_luax_fields(L, -1, "timeout", names);
-        int at = lua_gettop(L);
-        req->connect_ms = ah_luax_ms(L, at, "connect", 0);
-        req->first_byte_ms = ah_luax_ms(L, at, "first_byte", 0);
-        req->idle_ms = ah_luax_ms(L, at, "idle", 0);
-        req->total_ms = ah_luax_ms(L, at, "total", 0);
-    } else if (type != LUA_TNIL) {
-        luaL_error(L, "bad field 'timeout' (seconds or a table expected, got %s)", luaL_typename(L, -1));
-    }
-    lua_pop(L, 1);
-}
-
-static void read_retry(lua_State *L, int idx, struct ah_http_req *req)
-{
-    static const char *const names[] = {"base", "cap", "max", NULL};
-    int type = lua_getfield(L, idx, "retry");
-    if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1)) {
-        req->retry.max = -1;
-    } else if (type == LUA_TTABLE) {
-        ah_luax_fields(L, -1, "retry", names);
-        int at = lua_gettop(L);
-        int64_t max = ah_luax_int(L, at, "max", AH_RETRY_MAX);
-        if (max < 0 || max > 100)
-            luaL_error(L, "bad field 'max' (0 to 100 expected)");
-        req->retry.max = max == 0 ? -1 : (int)max;
-        req->retry.base_ms = ah_luax_ms(L, at, "base", 0);
-        req->retry.cap_ms = ah_luax_ms(L, at, "cap", 0);
-    } else if (type != LUA_TNIL) {
-        luaL_error(L, "bad field 'retry' (false or a table expected, got %s)", luaL_typename(L, -1));
-    }
-    lua_pop(L, 1);
+    struct ah_luahttp_limits limits = {0};
+    ah_luahttp_limits(L, idx, &limits);
+    req->connect_ms = limits.connect_ms;
+    req->first_byte_ms = limits.first_byte_ms;
+    req->idle_ms = limits.idle_ms;
+    req->total_ms = limits.total_ms;
+    req->retry = limits.retry;
 }
 
 /* Misuse raises; -1 for what the world does wrong (an unset secret, a URL from outside). */
@@ -253,8 +225,7 @@ static int read_request(lua_State *L, int idx, struct draft *d, struct ah_error 
     d->req.method = ah_luax_str(L, idx, "method", NULL); /* stays on the stack, so it stays alive */
     if (read_headers(L, idx, d, err) != 0 || read_body(L, idx, d, err) != 0)
         return -1;
-    read_timeout(L, idx, &d->req);
-    read_retry(L, idx, &d->req);
+    read_limits(L, idx, &d->req);
     d->req.idempotent = ah_luax_bool(L, idx, "idempotent", false);
     d->req.stream = ah_luax_bool(L, idx, "stream", false);
     d->req.refuse_redirects = !ah_luax_bool(L, idx, "redirect", true);

@@ -6,6 +6,7 @@
 #include "chat_request.h"
 #include "limits.h"
 #include "log.h"
+#include "luahttp.h"
 #include "luajson.h"
 #include "luasecret.h"
 #include "near.h"
@@ -31,8 +32,7 @@ struct model {
     char *tools, *tool_choice;                                     /* JSON, or NULL */
     int parallel;                                                  /* -1: not said */
     struct ah_chat_names names;
-    int64_t connect_ms, first_byte_ms, idle_ms, total_ms;
-    struct ah_http_retry retry;
+    struct ah_luahttp_limits limits;
 };
 
 static const char *const own_fields[] = {"api_key", "base_url", "model",   "name",
@@ -89,41 +89,6 @@ static void replace_text(lua_State *L, char **slot, const char *s)
 }
 
 /* --- options ------------------------------------------------------------------------------------ */
-
-static void read_timeout(lua_State *L, int idx, struct model *m)
-{
-    static const char *const names[] = {"connect", "first_byte", "idle", "total", NULL};
-    int type = lua_getfield(L, idx, "timeout"), at = lua_gettop(L);
-    if (type == LUA_TTABLE) {
-        ah_luax_fields(L, at, "timeout", names);
-        m->connect_ms = ah_luax_ms(L, at, "connect", m->connect_ms);
-        m->first_byte_ms = ah_luax_ms(L, at, "first_byte", m->first_byte_ms);
-        m->idle_ms = ah_luax_ms(L, at, "idle", m->idle_ms);
-        m->total_ms = ah_luax_ms(L, at, "total", m->total_ms);
-    } else if (type != LUA_TNIL) {
-        m->total_ms = ah_luax_ms(L, idx, "timeout", 0);
-    }
-    lua_pop(L, 1);
-}
-
-static void read_retry(lua_State *L, int idx, struct model *m)
-{
-    static const char *const names[] = {"base", "cap", "max", NULL};
-    int type = lua_getfield(L, idx, "retry"), at = lua_gettop(L);
-    if (type == LUA_TTABLE) {
-        ah_luax_fields(L, at, "retry", names);
-        int64_t max = ah_luax_int(L, at, "max", AH_RETRY_MAX);
-        luaL_argcheck(L, max >= 0 && max <= 100, idx, "retry.max must be 0 to 100");
-        m->retry.max = max == 0 ? -1 : (int)max;
-        m->retry.base_ms = ah_luax_ms(L, at, "base", 0);
-        m->retry.cap_ms = ah_luax_ms(L, at, "cap", 0);
-    } else if (type == LUA_TBOOLEAN && !lua_toboolean(L, at)) {
-        m->retry = (struct ah_http_retry){.max = -1};
-    } else if (type != LUA_TNIL) {
-        luaL_error(L, "bad field 'retry' (false or a table expected, got %s)", luaL_typename(L, at));
-    }
-    lua_pop(L, 1);
-}
 
 static void read_prompt(lua_State *L, int idx, struct model *m)
 {
@@ -285,8 +250,7 @@ static void read_params(lua_State *L, int idx, struct model *m, const char *what
 static void read_common(lua_State *L, int idx, struct model *m, const char *what)
 {
     int top = lua_gettop(L);
-    read_timeout(L, idx, m);
-    read_retry(L, idx, m);
+    ah_luahttp_limits(L, idx, &m->limits);
     read_prompt(L, idx, m);
     const char *name = ah_luax_str(L, idx, "name", NULL);
     if (name)
@@ -328,11 +292,7 @@ static struct model *push_copy(lua_State *L, int idx)
     replace_text(L, &m->prompt_file, from->prompt_file);
     replace_text(L, &m->prompt_sha256, from->prompt_sha256);
     replace_text(L, &m->params, from->params);
-    m->connect_ms = from->connect_ms;
-    m->first_byte_ms = from->first_byte_ms;
-    m->idle_ms = from->idle_ms;
-    m->total_ms = from->total_ms;
-    m->retry = from->retry;
+    m->limits = from->limits;
     return m;
 }
 
@@ -497,11 +457,11 @@ static struct ah_openai_op *start_call(lua_State *L, const struct model *m, stru
         req->api_key = m->api_key;
         req->body = body->p;
         req->body_n = body->n;
-        req->connect_ms = m->connect_ms;
-        req->first_byte_ms = m->first_byte_ms;
-        req->idle_ms = m->idle_ms;
-        req->total_ms = m->total_ms;
-        req->retry = m->retry;
+        req->connect_ms = m->limits.connect_ms;
+        req->first_byte_ms = m->limits.first_byte_ms;
+        req->idle_ms = m->limits.idle_ms;
+        req->total_ms = m->limits.total_ms;
+        req->retry = m->limits.retry;
         req->run = ah_task_run(L);
         req->parent = ah_task_span(L);
         req->name = m->name;
