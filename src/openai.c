@@ -156,14 +156,25 @@ static bool is_openai_host(struct ah_url_part host)
 }
 
 /* Keys over plain http: loopback is fine, a private network is common (LiteLLM) and said once. */
-static int check_base(struct ah_openai *o, const char *base, struct ah_url *url, struct ah_error *err)
+static int check_base(struct ah_openai *o, const char *base, const char *setting, struct ah_url *url,
+                      struct ah_error *err)
 {
-    if (ah_url_parse(base, strlen(base), url, err) != 0)
+    struct ah_error why = {0};
+    const char *what = given(setting) ? setting : "the base URL of the model service";
+    if (ah_url_parse(base, strlen(base), url, &why) != 0) {
+        ah_err_set(err, AH_CONFIG, "%s is not usable: %.900s", what, why.message);
+        ah_err_drop(&why);
         return -1;
+    }
     if (url->query.n)
-        return ah_err_set(err, AH_CONFIG, "the base URL of the model service must not have a query");
+        return ah_err_set(err, AH_CONFIG, "%s must not have a query", what);
+    if (url->has_userinfo) /* it would be in every trace */
+        return ah_err_set(err, AH_CONFIG,
+                          "%s must not hold a user name or password; OPENAI_CUSTOM_HEADERS can carry an "
+                          "Authorization header",
+                          what);
     if (!url->tls && is_openai_host(url->host))
-        return ah_err_set(err, AH_CONFIG, "the base URL of the model service must begin with https://");
+        return ah_err_set(err, AH_CONFIG, "%s must begin with https://", what);
     if (!url->tls && !ah_url_is_loopback(url) && !o->http_warned) {
         o->http_warned = true;
         ah_log_line(o->core->log, AH_LOG_WARN,
@@ -214,7 +225,7 @@ static int resolve(struct ah_openai *o, const char *base, const char *key, struc
     struct ah_config *config = o->core->config;
     const char *chosen;
     struct ah_url url;
-    if (choose_base(o, base, key, t, &chosen, err) != 0 || check_base(o, chosen, &url, err) != 0)
+    if (choose_base(o, base, key, t, &chosen, err) != 0 || check_base(o, chosen, t->setting, &url, err) != 0)
         return -1;
     const char *name = t->litellm ? "LITELLM_API_KEY" : "OPENAI_API_KEY";
     if (!given(key))
