@@ -16,8 +16,11 @@
 #define OP_MT "ah.op"
 #define INNER_MT "ah.inner"
 #define HOOK_EVERY 100000
+#define CLOSE_DEPTH 64 /* closers that cancel tasks whose closers cancel: then from the ready phase */
 
-static const char wait_marker; /* its address is what a host wait yields */
+/* Its address is what a host wait yields. It stays on top of every coroutine between the wait and its task,
+ * and of a task that let others run: nobody else may resume or close those. */
+static const char wait_marker;
 
 struct ah_task {
     struct ah_op end; /* first: ends when the task does; its references are the task's */
@@ -28,6 +31,7 @@ struct ah_task {
     int nargs;  /* for the next resume */
     int nresults;
     bool failed;
+    bool running; /* co is on the C stack: it runs, or its closers do */
     struct ah_ready ready;
     struct ah_op *waiting; /* borrowed: its userdata is on co's stack */
     struct join_op *joins; /* those who wait for its end */
@@ -47,6 +51,7 @@ struct ah_tasks {
     int alive_count, refs;
     struct ah_task *current;
     int blocked; /* > 0: somewhere between here and the task no yield can pass */
+    int closing; /* depth of closers that cancel */
     long budget, used;
     bool spent; /* the budget is used up: the hook fires on every line */
     const volatile int *interrupted;
@@ -59,6 +64,8 @@ static struct ah_tasks *tasks_of(lua_State *L)
 
 /* --- budget --------------------------------------------------------------------------------------- */
 
+static void arm_hook(lua_State *co);
+
 /* Raises from a safe point. Re-armed on every line once it has fired: a script may catch the error in
  * a loop. It cannot interrupt one long C call. */
 static void on_hook(lua_State *L, lua_Debug *ar)
@@ -67,6 +74,10 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     struct ah_tasks *t = tasks_of(L);
     bool interrupted = t->interrupted && *t->interrupted;
     if (!t->spent && !interrupted) {
+        if (lua_gethookmask(L) & LUA_MASKLINE) { /* left from an earlier step */
+            arm_hook(L);
+            return;
+        }
         t->used += HOOK_EVERY;
         if (t->budget <= 0 || t->used < t->budget)
             return;
@@ -308,24 +319,43 @@ static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_err
     ah_op_unref(&t->end); /* the reference of being alive */
 }
 
-static void cancel_task(struct ah_op *op)
+static void stop_waiting(struct ah_task *t)
 {
-    struct ah_task *t = (struct ah_task *)op;
-    struct ah_tasks *tasks = t->tasks;
-    if (tasks->current == t)
-        return; /* its binding raises instead: a running coroutine cannot be closed */
-    ah_loop_unready(op->loop, &t->ready);
+    ah_loop_unready(t->end.loop, &t->ready);
     if (t->waiting)
         ah_op_wait(t->waiting, NULL, NULL);
     t->waiting = NULL;
+}
+
+static void close_task(struct ah_task *t)
+{
+    struct ah_tasks *tasks = t->tasks;
+    stop_waiting(t);
     struct ah_task *before = tasks->current;
     tasks->current = t; /* spans that its closers end belong to it */
     tasks->blocked++;
+    tasks->closing++;
+    t->running = true;
     lua_resetthread(t->co);
+    t->running = false;
+    tasks->closing--;
     tasks->blocked--;
     tasks->current = before;
     lua_settop(t->co, 0);
     end_task(t, 0, true, NULL); /* ah_op_finish says "cancelled" */
+}
+
+static void cancel_task(struct ah_op *op)
+{
+    struct ah_task *t = (struct ah_task *)op;
+    if (t->running)
+        return; /* a running coroutine cannot be closed: step ends it at its next wait */
+    if (t->tasks->closing < CLOSE_DEPTH) {
+        close_task(t);
+        return;
+    }
+    stop_waiting(t);
+    ah_loop_ready(op->loop, &t->ready);
 }
 
 static void free_task(struct ah_op *op)
@@ -367,12 +397,16 @@ static void fail(struct ah_task *t)
     /* Closers run here; the error value is put back on the empty stack by lua_resetthread. */
     t->tasks->current = t;
     t->tasks->blocked++;
+    t->tasks->closing++;
+    t->running = true;
     lua_pushvalue(t->co, -1);
     lua_State *co = t->co;
     lua_xmove(co, L, 1);
     lua_resetthread(co);
     lua_settop(co, 0);
     lua_xmove(L, co, 1);
+    t->running = false;
+    t->tasks->closing--;
     t->tasks->blocked--;
     t->tasks->current = NULL;
     end_task(t, 1, true, &err);
@@ -381,23 +415,31 @@ static void fail(struct ah_task *t)
 static void step(struct ah_task *t)
 {
     struct ah_tasks *tasks = t->tasks;
+    if (t->end.cancelled) {
+        close_task(t);
+        return;
+    }
     int nresults, nargs = t->nargs;
     t->nargs = 0;
     tasks->used = 0;
-    if (tasks->spent) {
-        tasks->spent = false;
-        arm_hook(t->co);
-    }
+    tasks->spent = false;
+    if (lua_status(t->co) == LUA_YIELD)
+        lua_pop(t->co, 1); /* the marker */
     tasks->current = t;
+    t->running = true;
     int status = lua_resume(t->co, tasks->lua->L, nargs, &nresults);
+    t->running = false;
     tasks->current = NULL;
     if (status == LUA_YIELD) {
         bool host = nresults == 1 && lua_touserdata(t->co, -1) == (const void *)&wait_marker;
         lua_pop(t->co, nresults);
-        if (!host) /* coroutine.yield() in a task lets the others run */
+        lua_pushlightuserdata(t->co, (void *)(uintptr_t)&wait_marker);
+        if (t->end.cancelled) /* a closer that it called asked for it */
+            close_task(t);
+        else if (!host) /* coroutine.yield() in a task lets the others run */
             ah_loop_ready(t->end.loop, &t->ready);
     } else if (status == LUA_OK) {
-        end_task(t, nresults, false, NULL);
+        end_task(t, t->end.cancelled ? 0 : nresults, t->end.cancelled, NULL);
     } else {
         fail(t);
     }
@@ -503,7 +545,12 @@ static int m_inner_release(lua_State *L)
     return 0;
 }
 
-static int k_resume(lua_State *L, int status, lua_KContext inner_at);
+/* It waits for the host, in this task or another. */
+static bool is_parked(lua_State *co)
+{
+    return lua_status(co) == LUA_YIELD && lua_gettop(co) > 0 &&
+           lua_touserdata(co, -1) == (const void *)&wait_marker;
+}
 
 /* Resumes the coroutine `co` with nargs values on top of its stack. Returns the number of values pushed
  * on L (results or one error value) with *ok, or does not return: a host wait goes outward. inner_at: index
@@ -514,11 +561,12 @@ static int resume_inner(lua_State *L, int co_at, int nargs, int inner_at, lua_KF
     lua_State *co = lua_tothread(L, co_at);
     int nresults;
     bool blocks = !lua_isyieldable(L);
+    if (inner_at)
+        lua_pop(co, 1); /* the marker */
     tasks->blocked += blocks;
     int status = lua_resume(co, L, nargs, &nresults);
     tasks->blocked -= blocks;
     if (status == LUA_YIELD && nresults == 1 && lua_touserdata(co, -1) == (const void *)&wait_marker) {
-        lua_pop(co, 1);
         if (!inner_at) {
             lua_settop(L, co_at);
             ah_luax_class(L, INNER_MT, NULL, m_inner_release);
@@ -575,6 +623,8 @@ static bool pass_arguments(lua_State *L, lua_State *co, int nargs)
         lua_pushliteral(L, "cannot resume dead coroutine");
     else if (co == L || (lua_status(co) != LUA_OK && lua_status(co) != LUA_YIELD))
         lua_pushliteral(L, "cannot resume non-suspended coroutine");
+    else if (is_parked(co))
+        lua_pushliteral(L, "cannot resume a coroutine that waits for the host");
     else if (!lua_checkstack(co, nargs))
         lua_pushliteral(L, "too many arguments to resume");
     else {
@@ -648,6 +698,19 @@ static int l_coroutine_wrap(lua_State *L)
     return 1;
 }
 
+/* Lua's own close, which is upvalue 1; but what waits is ended by ending its task. */
+static int l_coroutine_close(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTHREAD);
+    if (is_parked(lua_tothread(L, 1)))
+        return luaL_error(L, "cannot close a coroutine that waits for the host");
+    lua_settop(L, 1);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
 static const luaL_Reg coroutine_lib[] = {
     {"resume", l_coroutine_resume},
     {"wrap", l_coroutine_wrap},
@@ -667,15 +730,26 @@ int ah_tasks_open(lua_State *L, struct ah_lua *lua)
     lua->tasks = t;
     lua_getglobal(L, LUA_COLIBNAME);
     luaL_setfuncs(L, coroutine_lib, 0);
+    lua_getfield(L, -1, "close");
+    lua_pushcclosure(L, l_coroutine_close, 1);
+    lua_setfield(L, -2, "close");
     lua_pop(L, 1);
     return 0;
+}
+
+/* From outside of any task: at once, also what closers only asked for. */
+static void end_now(struct ah_task *t)
+{
+    ah_task_cancel(t);
+    if (!t->end.done)
+        close_task(t);
 }
 
 void ah_tasks_cancel_all(struct ah_tasks *t)
 {
     while (t && t->alive.next != &t->alive) {
         struct ah_task *task = ah_task_ref(t->alive.next);
-        ah_task_cancel(task);
+        end_now(task);
         drop_anchor(task);
         ah_task_unref(task);
     }
@@ -689,7 +763,7 @@ void ah_tasks_cancel_runs(struct ah_tasks *t)
             continue;
         }
         struct ah_task *task = ah_task_ref(at);
-        ah_task_cancel(task); /* closers may have ended others: begin again */
+        end_now(task); /* closers may have ended others: begin again */
         ah_task_unref(task);
         at = t->alive.next;
     }
