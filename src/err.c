@@ -27,6 +27,7 @@ static const struct {
     [AH_QUOTA] = {"quota", 4},
     [AH_CONTEXT_OVERFLOW] = {"context_overflow", 4},
     [AH_REFUSED] = {"refused", 5},
+    [AH_INVALID_OUTPUT] = {"invalid_output", 5},
     [AH_NEEDS_AUTH] = {"needs_auth", 11},
     [AH_ACCOUNT_NOT_ACTIVE] = {"account_not_active", 11},
     [AH_UNKNOWN_CONNECTION] = {"unknown_connection", 4},

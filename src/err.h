@@ -27,6 +27,7 @@ enum ah_kind {
     AH_QUOTA,              /* money or plan used up: never retried */
     AH_CONTEXT_OVERFLOW,   /* more tokens than the model takes */
     AH_REFUSED,            /* the model declined, or a content filter did */
+    AH_INVALID_OUTPUT,     /* what the model wrote cannot be used, however often it was told */
     AH_NEEDS_AUTH,         /* detail: link, connection, identifier */
     AH_ACCOUNT_NOT_ACTIVE, /* detail: status, connection, identifier, link? */
     AH_UNKNOWN_CONNECTION, /* detail: did_you_mean[] */

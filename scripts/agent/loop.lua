@@ -57,7 +57,7 @@ end
 
 local function too_many_broken(rounds)
   return errors.new {
-    kind = "protocol", code = "invalid_tool_calls",
+    kind = "invalid_output", code = "invalid_tool_calls",
     message = ("the model wrote tool calls that cannot be read, %d times in a row; try another model, or raise "
       .. "params.max_tokens"):format(rounds),
   }

@@ -124,7 +124,7 @@ t.test("cut arguments are fed back twice, not for ever", function()
   t.match(last_results(model, 2)[1], "byte 15.*half")
 
   local none, err, again = play { bad, bad, bad, "never asked" }
-  t.eq(t.err("protocol", none, err).code, "invalid_tool_calls")
+  t.eq(t.err("invalid_output", none, err).code, "invalid_tool_calls")
   t.eq(#again.sent, 3)
   t.eq(again:left(), 1)
 end)
