@@ -13,6 +13,7 @@
 #define NAME_COLUMNS 34
 #define ERROR_BYTES 100
 #define DEPTH_MAX 64
+#define STEM_BYTES ((DEPTH_MAX + 2) * 8) /* what is drawn before a name: at most 7 bytes a level */
 
 struct node {
     int64_t span, start, end; /* end 0: open */
@@ -215,17 +216,25 @@ static void print_line(struct tree *t, const struct node *n, const char *branch)
     ah_buf_drop(&b);
 }
 
+/* Three columns more; DEPTH_MAX of them fit. */
+static void join(char to[STEM_BYTES], const char *stem, const char *more)
+{
+    size_t n = strlen(stem), k = strlen(more);
+    memcpy(to, stem, n);
+    memcpy(to + n, more, k + 1);
+}
+
 static void print_node(struct tree *t, int i, const char *stem, int depth)
 {
     const char *tee = t->opts->ascii ? "|- " : "├─ ", *corner = t->opts->ascii ? "`- " : "└─ ";
     const char *bar = t->opts->ascii ? "|  " : "│  ";
     for (int c = t->nodes[i].child; c >= 0 && depth < DEPTH_MAX; c = t->nodes[c].next) {
-        char branch[DEPTH_MAX * 6], below[DEPTH_MAX * 6];
+        char branch[STEM_BYTES], below[STEM_BYTES];
         bool last = t->nodes[c].next < 0;
-        snprintf(branch, sizeof branch, "%s%s", stem, last ? corner : tee);
-        snprintf(below, sizeof below, "%s%s", stem, last ? "   " : bar);
         if (t->left-- <= 0)
             return;
+        join(branch, stem, last ? corner : tee);
+        join(below, stem, last ? "   " : bar);
         print_line(t, &t->nodes[c], branch);
         print_node(t, c, below, depth + 1);
     }
