@@ -609,6 +609,16 @@ static bool follow_redirect(struct ah_http_impl *i, struct ah_error *err)
     return true;
 }
 
+/* Without a body the request itself is what executes. */
+static void note_sent(struct ah_http_impl *i)
+{
+    long bytes = 0;
+    if (i->has_body)
+        return;
+    curl_easy_getinfo(i->easy, CURLINFO_REQUEST_SIZE, &bytes);
+    i->self->res.first_byte_sent = bytes > 0;
+}
+
 static void end_attempt(struct ah_http_impl *i, CURLcode code)
 {
     struct ah_http_res *res = &i->self->res;
@@ -619,11 +629,7 @@ static void end_attempt(struct ah_http_impl *i, CURLcode code)
     res->http_version = version == CURL_HTTP_VERSION_2_0 ? 20 : version == CURL_HTTP_VERSION_1_0 ? 10 : 11;
     if (i->first_us)
         res->first_byte_us = i->first_us - i->began_us;
-    if (!i->has_body) { /* without a body the request itself is what executes */
-        long bytes = 0;
-        curl_easy_getinfo(i->easy, CURLINFO_REQUEST_SIZE, &bytes);
-        res->first_byte_sent = bytes > 0;
-    }
+    note_sent(i);
     release_easy(i);
     ah_timer_stop(&i->timer);
     judge(i, code, &err);
@@ -692,6 +698,11 @@ static void arm_limit(struct ah_http_impl *i)
     ah_timer_start(i->http->loop, &i->timer, left > 0 ? left / 1000 + 1 : 0, on_limit, i);
 }
 
+static void on_stopped(struct ah_timer *t)
+{
+    end_attempt(t->arg, CURLE_WRITE_ERROR);
+}
+
 /* --- one attempt ---------------------------------------------------------------------------------------- */
 
 static CURL *take_easy(struct ah_http *h)
@@ -741,6 +752,9 @@ static void set_options(struct ah_http_impl *i, CURL *e)
         curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
     if (i->unsafe)
         curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)AH_HTTP_UNSAFE_MAXAGE_S);
+    if (i->unsafe &&
+        !i->has_body) /* nothing to rewind: on a dead old connection libcurl would send it again */
+        curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     if (i->http->ca_file)
         curl_easy_setopt(e, CURLOPT_CAINFO, i->http->ca_file);
     set_body(i, e);
@@ -801,6 +815,8 @@ static void cancel_request(struct ah_op *op)
     else if (i->phase == PHASE_FULL)
         leave_waiting(i->http, i);
     bool in_flight = i->phase == PHASE_FLIGHT;
+    if (in_flight)
+        note_sent(i);
     if (in_flight && i->unsafe && self->res.first_byte_sent) {
         char what[512];
         describe(i, what, sizeof what);
@@ -970,7 +986,9 @@ void ah_http_resume(struct ah_http_op *op)
     i->paused = false;
     i->active_us = ah_clock_mono_us();
     arm_limit(i);
-    curl_easy_pause(i->easy, CURLPAUSE_CONT); /* may call on_body at once; the end comes from the loop */
+    /* It may call on_body at once. When that stops the request, libcurl tells only us, here. */
+    if (curl_easy_pause(i->easy, CURLPAUSE_CONT) != CURLE_OK)
+        ah_timer_start(i->http->loop, &i->timer, 0, on_stopped, i);
 }
 
 /* --- answers ----------------------------------------------------------------------------------------------- */
