@@ -42,7 +42,7 @@ static void free_draft(void *p)
     free(d);
 }
 
-static struct draft *push_draft(lua_State *L)
+static void **push_draft(lua_State *L)
 {
     void **slot = ah_luax_guard(L, free_draft);
     struct draft *d = calloc(1, sizeof *d);
@@ -52,7 +52,7 @@ static struct draft *push_draft(lua_State *L)
     ah_buf_init(&d->body, AH_SERVER_BODY_BYTES);
     ah_buf_init(&d->text, 4 * AH_HTTP_HEADER_BYTES);
     *slot = d;
-    return d;
+    return slot;
 }
 
 /* The value on top of the stack. */
@@ -271,8 +271,10 @@ static struct ah_http_op *send_draft(lua_State *L, struct draft *d, struct ah_ef
     if (!*effect && err->kind != AH_NONE)
         return NULL;
     struct ah_http_op *op = ah_http_send(ah_lua_of(L)->core->http, &d->req, err);
-    if (!op)
+    if (!op) {
         ah_effect_end(*effect, 0, 0, 0, NULL, 0, err);
+        *effect = NULL;
+    }
     return op;
 }
 
@@ -354,33 +356,45 @@ static const luaL_Reg response_methods[] = {
 
 /* --- whole answers --------------------------------------------------------------------------------- */
 
-/* The effect lives beside the op in a guard: cancelled requests end it too. */
-static void end_effect_cancelled(void *p)
+/* What was sent, and what the journal knows of it. On the stack as a guard below the op, which is thus
+ * cancelled first: the journal learns what became of it. */
+struct call {
+    struct ah_http_op *op; /* counted */
+    struct ah_effect *effect;
+};
+
+static void record_outcome(struct ah_effect **effect, const struct ah_http_op *op, bool body)
 {
-    struct ah_error err = {0};
-    ah_err_set(&err, AH_CANCELLED, "the HTTP request was cancelled");
-    ah_effect_end(p, 0, 0, 0, NULL, 0, &err);
-    ah_err_drop(&err);
+    struct ah_effect *e = *effect;
+    *effect = NULL;
+    ah_effect_end(e, op->op.issued, op->op.completed, op->res.status, body ? ah_buf_str(&op->res.body) : NULL,
+                  body ? op->res.body.n : 0, op->op.err.kind != AH_NONE ? &op->op.err : NULL);
 }
 
-/* Stack: 1 request, 2 effect guard's slot (light), 3 guard, 4 op. */
+static void free_call(void *p)
+{
+    struct call *call = p;
+    if (call->op) {
+        ah_op_cancel(&call->op->op);
+        record_outcome(&call->effect, call->op, true);
+        ah_op_unref(&call->op->op);
+    }
+    free(call);
+}
+
+/* Stack: 1 request, 2 the call (light), then guards, then the op. */
 static int k_request(lua_State *L, int status, lua_KContext idx)
 {
     (void)status;
-    struct ah_http_op *op = (struct ah_http_op *)ah_task_op(L, (int)idx);
-    if (!op->op.done)
+    if (!ah_task_op(L, (int)idx)->done)
         return ah_task_await(L, (int)idx, k_request);
-    void **slot = lua_touserdata(L, 2);
-    struct ah_effect *effect = *slot;
-    *slot = NULL;
-    bool failed = op->op.err.kind != AH_NONE;
-    ah_effect_end(effect, op->op.issued, op->op.completed, op->res.status, ah_buf_str(&op->res.body),
-                  op->res.body.n, failed ? &op->op.err : NULL);
-    if (failed)
-        return push_failure(L, op);
+    struct call *call = lua_touserdata(L, 2);
+    record_outcome(&call->effect, call->op, true);
+    if (call->op->op.err.kind != AH_NONE)
+        return push_failure(L, call->op);
     lua_newtable(L);
-    set_answer(L, &op->res);
-    lua_pushlstring(L, ah_buf_str(&op->res.body), op->res.body.n);
+    set_answer(L, &call->op->res);
+    lua_pushlstring(L, ah_buf_str(&call->op->res.body), call->op->res.body.n);
     lua_setfield(L, -2, "body");
     luaL_setmetatable(L, RESPONSE_MT);
     return 1;
@@ -392,24 +406,25 @@ static int do_request(lua_State *L)
 {
     struct ah_error err = {0};
     lua_settop(L, 1);
-    lua_pushnil(L); /* 2: the slot */
-    void **slot = ah_luax_guard(L, end_effect_cancelled);
-    lua_pushlightuserdata(L, slot);
+    lua_pushnil(L); /* 2: the call */
+    void **slot = ah_luax_guard(L, free_call);
+    struct call *call = calloc(1, sizeof *call);
+    if (!call)
+        return luaL_error(L, "out of memory");
+    *slot = call;
+    lua_pushlightuserdata(L, call);
     lua_replace(L, 2);
-    struct draft *d = push_draft(L);
-    int draft_at = lua_gettop(L);
-    if (read_request(L, 1, d, &err) != 0)
+    void **draft = push_draft(L);
+    if (read_request(L, 1, *draft, &err) != 0)
         return ah_luax_fail(L, &err);
-    if (d->req.stream)
-        return l_stream(L, d);
-    struct ah_effect *effect = NULL;
-    struct ah_http_op *op = send_draft(L, d, &effect, &err);
-    if (!op)
+    if (((struct draft *)*draft)->req.stream)
+        return l_stream(L, *draft);
+    call->op = send_draft(L, *draft, &call->effect, &err);
+    if (!call->op)
         return ah_luax_fail(L, &err);
-    *slot = effect;
-    lua_closeslot(L, draft_at); /* the request is copied */
-    lua_settop(L, draft_at - 1);
-    return k_request(L, LUA_OK, ah_task_push_op(L, &op->op));
+    free_draft(*draft); /* the request is copied */
+    *draft = NULL;
+    return k_request(L, LUA_OK, ah_task_push_op(L, ah_op_ref(&call->op->op)));
 }
 
 static int l_request(lua_State *L)
@@ -490,10 +505,7 @@ static int on_stream_data(void *arg, const char *p, size_t n, struct ah_error *e
 static void on_stream_done(struct ah_op *op, void *arg)
 {
     struct stream *s = arg;
-    struct ah_http_op *http = (struct ah_http_op *)op;
-    ah_effect_end(s->effect, op->issued, op->completed, http->res.status, NULL, 0,
-                  op->err.kind != AH_NONE ? &op->err : NULL);
-    s->effect = NULL;
+    record_outcome(&s->effect, (struct ah_http_op *)op, false);
     tell_reader(s);
 }
 
@@ -505,12 +517,10 @@ static void close_stream(struct stream *s)
     if (s->op) {
         ah_op_wait(&s->op->op, NULL, NULL);
         ah_op_cancel(&s->op->op);
+        record_outcome(&s->effect, s->op, false);
         ah_op_unref(&s->op->op);
         s->op = NULL;
     }
-    if (s->effect)
-        end_effect_cancelled(s->effect);
-    s->effect = NULL;
     tell_reader(s);
     ah_op_unref(s->news);
     s->news = NULL;
@@ -596,12 +606,22 @@ static int l_next_chunk(lua_State *L)
     return k_chunk(L, LUA_OK, 0);
 }
 
+/* For a generic for: the fourth value closes the stream however the loop is left, also by a cancel. */
+static int push_iterator(lua_State *L, lua_CFunction next)
+{
+    lua_getfield(L, 1, "stream");
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, next, 1);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, -4);
+    return 4;
+}
+
 static int l_chunks(lua_State *L)
 {
     check_stream(L);
-    lua_getfield(L, 1, "stream");
-    lua_pushcclosure(L, l_next_chunk, 1);
-    return 1;
+    return push_iterator(L, l_next_chunk);
 }
 
 static int keep_event(void *arg, const struct ah_sse_event *ev)
@@ -683,9 +703,7 @@ static int l_events(lua_State *L)
         ah_buf_init(&s->events, 2 * AH_SSE_EVENT_BYTES);
         s->sse_open = true;
     }
-    lua_getfield(L, 1, "stream");
-    lua_pushcclosure(L, l_next_event, 1);
-    return 1;
+    return push_iterator(L, l_next_event);
 }
 
 static int l_close(lua_State *L)
@@ -700,7 +718,13 @@ static int m_answer_close(lua_State *L)
     return l_close(L);
 }
 
-/* Waits until the answer began or the request failed. Stack: 1 stream userdata, idx the latch. */
+static void release_stream(void *p)
+{
+    close_stream(p);
+}
+
+/* Waits until the answer began or the request failed. Stack: 1 stream userdata, 2 the slot of its guard
+ * (light), idx the latch. */
 static int k_stream(lua_State *L, int status, lua_KContext idx)
 {
     (void)status;
@@ -717,6 +741,7 @@ static int k_stream(lua_State *L, int status, lua_KContext idx)
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "stream");
     luaL_setmetatable(L, RESPONSE_MT ".stream");
+    *(void **)lua_touserdata(L, 2) = NULL; /* from here on it is the script's */
     return 1;
 }
 
@@ -726,6 +751,10 @@ static int l_stream(lua_State *L, struct draft *d)
     struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
     ah_buf_init(&s->queue, 2 * AH_HTTP_STREAM_QUEUE_BYTES);
     lua_replace(L, 1);
+    void **slot = ah_luax_guard(L, release_stream); /* s lives at least as long: it is at 1 */
+    *slot = s;
+    lua_pushlightuserdata(L, slot);
+    lua_replace(L, 2);
     d->req.on_data = on_stream_data;
     d->req.arg = s;
     s->op = send_draft(L, d, &s->effect, &err);
