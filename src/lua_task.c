@@ -269,6 +269,20 @@ static size_t check_list(lua_State *L, const char *name)
     return n;
 }
 
+/* The member that ended first, or that failed first; NULL: none. */
+static struct ah_task *first_done(const struct group *g, bool failed)
+{
+    struct ah_task *first = NULL;
+    for (size_t i = 0; i < g->n; i++) {
+        struct ah_task *task = g->members[i].task;
+        const struct ah_op *end = ah_task_end_op(task);
+        if (end->done && (!failed || end->err.kind != AH_NONE) &&
+            (!first || end->completed < ah_task_end_op(first)->completed))
+            first = task;
+    }
+    return first;
+}
+
 /* Stack of both continuations: 1 the list, 2 the group, 3 its op. */
 static int k_all(lua_State *L, int status, lua_KContext idx)
 {
@@ -276,11 +290,9 @@ static int k_all(lua_State *L, int status, lua_KContext idx)
     if (!ah_task_op(L, (int)idx)->done)
         return ah_task_await(L, (int)idx, k_all);
     struct group *g = check_group(L, 2);
-    for (size_t i = 0; i < g->n; i++) { /* the failure that ended it comes first */
-        struct ah_task *task = g->members[i].task;
-        if (ah_task_done(task) && ah_task_end_op(task)->err.kind != AH_NONE)
-            return push_outcome(L, task);
-    }
+    struct ah_task *failed = first_done(g, true);
+    if (failed)
+        return push_outcome(L, failed);
     lua_createtable(L, (int)g->n, 0);
     int results = lua_gettop(L);
     for (size_t i = 0; i < g->n; i++) {
@@ -310,15 +322,7 @@ static int k_race(lua_State *L, int status, lua_KContext idx)
     (void)status;
     if (!ah_task_op(L, (int)idx)->done)
         return ah_task_await(L, (int)idx, k_race);
-    struct group *g = check_group(L, 2);
-    struct ah_task *first = NULL;
-    for (size_t i = 0; i < g->n; i++) {
-        struct ah_task *task = g->members[i].task;
-        if (ah_task_done(task) &&
-            (!first || ah_task_end_op(task)->completed < ah_task_end_op(first)->completed))
-            first = task;
-    }
-    return push_outcome(L, first);
+    return push_outcome(L, first_done(check_group(L, 2), false));
 }
 
 static int l_race(lua_State *L)
