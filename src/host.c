@@ -324,11 +324,11 @@ static void turn_until(struct ah_host *h, struct ah_task *task)
 {
     ah_op_wait(ah_task_end_op(task), on_awaited, NULL);
     while (!ah_task_done(task)) {
-        if (h->lua.exit_requested || h->stopping) {
+        bool stop = h->lua.exit_requested || h->stopping;
+        if (stop)
             ah_task_cancel(task);
-            continue;
-        }
-        ah_loop_turn(h->core.loop, 1000);
+        if (!ah_task_done(task))
+            ah_loop_turn(h->core.loop, stop ? 0 : 1000);
     }
 }
 
@@ -608,10 +608,11 @@ int ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct a
 {
     struct job job = {.h = h, .opts = opts, .result = result};
     *result = (struct ah_host_result){0};
-    h->lua.script = &opts->script;
     struct ah_run *run = start_run(h, opts, &result->err);
     if (!run)
         return -1;
+    h->lua.script = &opts->script;
+    h->lua.exit_requested = false;
     h->main = start_job(h, &job, l_script, run, &result->err);
     if (h->main) {
         turn_until(h, h->main);
