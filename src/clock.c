@@ -1,6 +1,7 @@
 /* The only file that reads the system's clocks. Called by loop, trace, services and bindings. */
 #include "clock.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -82,6 +83,13 @@ static int parse_char(const char **s, const char *end, const char *allowed)
     return 0;
 }
 
+static int days_of(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return month == 2 && leap ? 29 : days[month - 1];
+}
+
 int ah_clock_parse_iso(const char *s, size_t n, int64_t *us)
 {
     const char *end = s + n;
@@ -91,7 +99,7 @@ int ah_clock_parse_iso(const char *s, size_t n, int64_t *us)
         parse_digits(&s, end, 2, &hour) || parse_char(&s, end, ":") || parse_digits(&s, end, 2, &min) ||
         parse_char(&s, end, ":") || parse_digits(&s, end, 2, &sec))
         return -1;
-    if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || min > 59 || sec > 60)
+    if (month < 1 || month > 12 || day < 1 || day > days_of(year, month) || hour > 23 || min > 59 || sec > 60)
         return -1;
     int64_t frac = 0;
     if (s < end && *s == '.') {

@@ -1,6 +1,7 @@
 /* Chance and identifiers. Called by trace, services and bindings; asks the kernel in blocks. */
 #include "ids.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@ static void refill(struct ah_ids *ids)
     size_t got = 0;
     while (got < sizeof ids->pool) {
         ssize_t n = getrandom(ids->pool + got, sizeof ids->pool - got, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n < 0)
             abort(); /* no kernel without random bytes reaches this point; ids must never repeat */
         got += (size_t)n;
