@@ -16,6 +16,7 @@
 --   tool_error           err.execution_id, err.tool_error_code, err.tool_error_message; err.link when the
 --                        connected service no longer accepts the account
 --   outcome_unknown      an unsafe call left and no answer came: it may have happened. Never sent again by itself
+---@class host.scalekit
 local scalekit = {}
 
 ---@class host.scalekit.Account
