@@ -174,9 +174,14 @@ static void put_time(struct ah_buf *b, const struct node *n)
         ah_buf_adds(b, "   open");
         return;
     }
-    double s = (double)(n->end - n->start) / 1e6;
-    if (s < 100)
-        ah_buf_addf(b, "%6.2f s", s);
+    int64_t us = n->end - n->start;
+    double s = (double)us / 1e6;
+    if (us < 1000)
+        ah_buf_adds(b, "  <1 ms");
+    else if (s < 1)
+        ah_buf_addf(b, "%4d ms", (int)(us / 1000));
+    else if (s < 100)
+        ah_buf_addf(b, "%5.2f s", s);
     else
         ah_buf_addf(b, "%3d:%02d m", (int)(s / 60), (int)s % 60);
 }
