@@ -52,12 +52,12 @@ struct ah_host_run_opts {
 
 struct ah_host_result {
     char run_id[AH_UUID_BYTES];
-    int64_t run_key;    /* in the journal */
-    char *answer;  /* what goes to stdout; NULL = nothing */
-    char *json;    /* the whole result as JSON; NULL = nothing */
-    int exit_code; /* of os.exit; else 0 or by err.kind */
-    bool exited;   /* by os.exit */
-    bool sends;    /* the run has a destination */
+    int64_t run_key; /* in the journal */
+    char *answer;    /* what goes to stdout; NULL = nothing */
+    char *json;      /* the whole result as JSON; NULL = nothing */
+    int exit_code;   /* of os.exit; else 0 or by err.kind */
+    bool exited;     /* by os.exit */
+    bool sends;      /* the run has a destination */
     struct ah_run_totals totals;
     struct ah_error err;
 };

@@ -24,7 +24,7 @@ static struct ah_core *core_of(lua_State *L)
 
 /* --- host ---------------------------------------------------------------------------------------------- */
 
-static int next_sorted(lua_State *L)
+static int l_next_sorted(lua_State *L)
 {
     lua_Integer i = lua_tointeger(L, lua_upvalueindex(3)) + 1;
     if (lua_rawgeti(L, lua_upvalueindex(2), i) == LUA_TNIL)
@@ -65,7 +65,7 @@ static int l_sorted_pairs(lua_State *L)
     lua_call(L, 2, 0);
     lua_settop(L, 2);
     lua_pushinteger(L, 0);
-    lua_pushcclosure(L, next_sorted, 3);
+    lua_pushcclosure(L, l_next_sorted, 3);
     return 1;
 }
 
@@ -149,27 +149,6 @@ static int l_config(lua_State *L)
     if (ah_secret_is_name(name))
         return luaL_error(L, "%s is a secret: scripts hold host.secret(\"%s\"), not its value", name, name);
     lua_pushstring(L, ah_config_get(core_of(L)->config, name));
-    return 1;
-}
-
-static const luaL_Reg host_lib[] = {
-    {"config", l_config},
-    {"emulated", l_emulated},
-    {"log", l_log},
-    {"random", l_random},
-    {"secret", l_secret},
-    {"sha256", l_sha256},
-    {"sorted_pairs", l_sorted_pairs},
-    {"time", l_time},
-    {"uuid", l_uuid},
-    {NULL, NULL},
-};
-
-int luaopen_host(lua_State *L)
-{
-    luaL_newlib(L, host_lib);
-    lua_pushliteral(L, AH_VERSION);
-    lua_setfield(L, -2, "version");
     return 1;
 }
 
@@ -311,6 +290,19 @@ static int l_load(lua_State *L)
     return 1;
 }
 
+static const luaL_Reg host_lib[] = {
+    {"config", l_config},
+    {"emulated", l_emulated},
+    {"log", l_log},
+    {"random", l_random},
+    {"secret", l_secret},
+    {"sha256", l_sha256},
+    {"sorted_pairs", l_sorted_pairs},
+    {"time", l_time},
+    {"uuid", l_uuid},
+    {NULL, NULL},
+};
+
 static const luaL_Reg script_lib[] = {
     {"args", l_args}, {"find", l_find}, {"folder", l_folder}, {"identifier", l_identifier},
     {"load", l_load}, {"name", l_name}, {"option", l_option}, {"path", l_path},
@@ -320,5 +312,13 @@ static const luaL_Reg script_lib[] = {
 int luaopen_host_script(lua_State *L)
 {
     luaL_newlib(L, script_lib);
+    return 1;
+}
+
+int luaopen_host(lua_State *L)
+{
+    luaL_newlib(L, host_lib);
+    lua_pushliteral(L, AH_VERSION);
+    lua_setfield(L, -2, "version");
     return 1;
 }

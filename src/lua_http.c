@@ -349,11 +349,6 @@ static int l_response_json(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg response_methods[] = {
-    {"json", l_response_json},
-    {NULL, NULL},
-};
-
 /* --- whole answers --------------------------------------------------------------------------------- */
 
 /* What was sent, and what the journal knows of it. On the stack as a guard below the op, which is thus
@@ -400,7 +395,7 @@ static int k_request(lua_State *L, int status, lua_KContext idx)
     return 1;
 }
 
-static int l_stream(lua_State *L, struct draft *d);
+static int open_stream(lua_State *L, struct draft *d);
 
 static int do_request(lua_State *L)
 {
@@ -418,7 +413,7 @@ static int do_request(lua_State *L)
     if (read_request(L, 1, *draft, &err) != 0)
         return ah_luax_fail(L, &err);
     if (((struct draft *)*draft)->req.stream)
-        return l_stream(L, *draft);
+        return open_stream(L, *draft);
     call->op = send_draft(L, *draft, &call->effect, &err);
     if (!call->op)
         return ah_luax_fail(L, &err);
@@ -745,7 +740,7 @@ static int k_stream(lua_State *L, int status, lua_KContext idx)
     return 1;
 }
 
-static int l_stream(lua_State *L, struct draft *d)
+static int open_stream(lua_State *L, struct draft *d)
 {
     struct ah_error err = {0};
     struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
@@ -765,6 +760,11 @@ static int l_stream(lua_State *L, struct draft *d)
     ah_op_wait(&s->op->op, on_stream_done, s);
     return k_stream(L, LUA_OK, 0);
 }
+
+static const luaL_Reg response_methods[] = {
+    {"json", l_response_json},
+    {NULL, NULL},
+};
 
 static const luaL_Reg stream_methods[] = {
     {"chunks", l_chunks},

@@ -34,7 +34,7 @@ static int m_frozen_newindex(lua_State *L)
     return luaL_error(L, "'%s' is read-only: it is shared by all scripts", luaL_tolstring(L, 2, NULL));
 }
 
-static int next_frozen(lua_State *L)
+static int l_next_frozen(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 2);
@@ -50,7 +50,7 @@ static int next_frozen(lua_State *L)
 static int m_frozen_pairs(lua_State *L)
 {
     lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushcclosure(L, next_frozen, 1);
+    lua_pushcclosure(L, l_next_frozen, 1);
     lua_pushvalue(L, 1);
     lua_pushnil(L);
     return 3;
