@@ -17,7 +17,7 @@ LAYERS = [
     "json sse url multipart dotenv",
     "op loop http server store queue live trace config core scripts",
     "openai chat chat_error chat_request scalekit skcall skwire langsmith lswire tree mcp",
-    "luax luajson luasecret task script_run",
+    "luax luahttp luajson luasecret task script_run",
     "lua_*",
     "host sandbox",
     "main cmd cmd_*",
