@@ -294,7 +294,7 @@ static int read_endpoint(struct ah_trace *t, const char **which, struct ah_error
     return ah_url_parse(t->endpoint, (size_t)n, &url, err);
 }
 
-void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out)
+void ah_trace_target(struct ah_trace *t, struct ah_trace_where *out)
 {
     struct ah_config *c = t->core->config;
     *out = (struct ah_trace_where){.endpoint = "", .workspace = "", .project = "default"};
@@ -302,15 +302,24 @@ void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out)
         return;
     const char *project =
         ah_config_first(c, NULL, "LANGSMITH_PROJECT", "LANGCHAIN_PROJECT", "LANGCHAIN_SESSION", NULL);
-    const char *on = tracing_switch(c, NULL);
     const char *workspace = ah_config_first(c, NULL, "LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID",
                                             "LANGSMITH_TENANT_ID", NULL);
     out->project = project ? project : "default";
     out->emulated = ah_config_emulated(c);
-    if (!on || strcasecmp(on, "true") != 0 || !api_key(c) || read_endpoint(t, NULL, NULL) != 0)
+    if (!api_key(c) || read_endpoint(t, NULL, NULL) != 0)
         return;
     out->endpoint = t->endpoint;
     out->workspace = workspace ? workspace : "";
+}
+
+void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out)
+{
+    const char *on = t->core->config ? tracing_switch(t->core->config, NULL) : NULL;
+    ah_trace_target(t, out);
+    if (!on || strcasecmp(on, "true") != 0) {
+        out->endpoint = "";
+        out->workspace = "";
+    }
 }
 
 /* --- why not ------------------------------------------------------------------------------------ */

@@ -31,6 +31,9 @@ struct ah_trace_where {
     bool emulated;
 };
 void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out);
+/* The same as if tracing were switched on: for `trace push` and for reading back. endpoint "": no key, or no
+ * usable address. */
+void ah_trace_target(struct ah_trace *t, struct ah_trace_where *out);
 /* Why traces do not go to LangSmith although somebody seems to want them to (a misspelt variable, a
  * value that is not true, no key, a broken endpoint): a sentence. NULL: they go, or nobody asked. */
 const char *ah_trace_why_off(struct ah_trace *t);

@@ -1,0 +1,402 @@
+/* LangSmith's wire form: runs as multipart parts or as JSON objects. Called by lssend.c and langsmith.c.
+ * Must not look at a clock or at settings: the same events make the same bytes, whoever sends them. */
+#include "lswire.h"
+
+#include "err.h"
+#include "multipart.h"
+#include "url.h"
+#include "version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_CHARACTERS 128 /* the service refuses more */
+#define STAMP_N 22          /* 20261122T100000000120Z */
+#define UUID_N (AH_UUID_BYTES - 1)
+#define SEGMENT_N (STAMP_N + UUID_N)
+
+#define RUNTIME                                                                                              \
+    "\"runtime\":{\"library\":\"agenthost\",\"platform\":\"linux\",\"runtime\":\"lua\","                     \
+    "\"runtime_version\":\"5.4\",\"sdk\":\"agenthost\",\"sdk_version\":\"" AH_VERSION "\"}"
+
+static const char *const keys[AH_LSWIRE_FIELDS] = {
+    [AH_LSWIRE_ID] = "id",
+    [AH_LSWIRE_TRACE_ID] = "trace_id",
+    [AH_LSWIRE_PARENT] = "parent_run_id",
+    [AH_LSWIRE_DOTTED] = "dotted_order",
+    [AH_LSWIRE_NAME] = "name",
+    [AH_LSWIRE_RUN_TYPE] = "run_type",
+    [AH_LSWIRE_START_TIME] = "start_time",
+    [AH_LSWIRE_END_TIME] = "end_time",
+    [AH_LSWIRE_TAGS] = "tags",
+    [AH_LSWIRE_METADATA] = "metadata",
+    [AH_LSWIRE_INPUTS] = "inputs",
+    [AH_LSWIRE_OUTPUTS] = "outputs",
+    [AH_LSWIRE_EVENTS] = "events",
+    [AH_LSWIRE_EXTRA] = "extra",
+    [AH_LSWIRE_ERROR] = "error",
+};
+
+/* --- reading and checking ------------------------------------------------------------------------- */
+
+static enum ah_lswire_field find_field(struct ah_json key)
+{
+    for (int i = 0; i < AH_LSWIRE_FIELDS; i++) {
+        size_t n = strlen(keys[i]);
+        if (key.n == n + 2 && memcmp(key.p + 1, keys[i], n) == 0)
+            return (enum ah_lswire_field)i;
+    }
+    return AH_LSWIRE_FIELDS;
+}
+
+static int read_body(struct ah_lswire_run *run, const char *p, size_t n, struct ah_error *err)
+{
+    struct ah_json object;
+    if (ah_json_check(p, n, 0, &object, err) != 0 || object.type != AH_JSON_OBJECT)
+        return ah_err_set(err, AH_INVALID, "the journal's text of this span is damaged");
+    for (struct ah_json_iter it = ah_json_iter(object); ah_json_next(&it);) {
+        enum ah_lswire_field f = find_field(it.key);
+        if (f < AH_LSWIRE_FIELDS && it.value.type != AH_JSON_NULL)
+            run->field[f] = it.value;
+    }
+    return 0;
+}
+
+static bool is_uuid(struct ah_json v)
+{
+    char text[AH_UUID_BYTES + 1];
+    if (v.type != AH_JSON_STRING || v.n != UUID_N + 2)
+        return false;
+    ah_json_copy(v, text, sizeof text);
+    return ah_ids_is_uuid(text);
+}
+
+static bool same_text(struct ah_json a, const char *p)
+{
+    return a.n == UUID_N + 2 && memcmp(a.p + 1, p, UUID_N) == 0;
+}
+
+static bool is_stamp(const char *p)
+{
+    for (int i = 0; i < STAMP_N; i++) {
+        bool fine = i == 8 ? p[i] == 'T' : i == STAMP_N - 1 ? p[i] == 'Z' : p[i] >= '0' && p[i] <= '9';
+        if (!fine)
+            return false;
+    }
+    return true;
+}
+
+/* Spec 2.3, each of its rules; NULL: all is well. */
+static const char *fault_of_order(const struct ah_lswire_run *run)
+{
+    struct ah_json v = run->field[AH_LSWIRE_DOTTED], parent = run->field[AH_LSWIRE_PARENT];
+    if (v.type != AH_JSON_STRING || v.n < 2)
+        return "it has no dotted_order";
+    const char *p = v.p + 1, *before = NULL;
+    size_t n = v.n - 2, segments = (n + 1) / (SEGMENT_N + 1);
+    if (segments == 0 || (n + 1) % (SEGMENT_N + 1) != 0)
+        return "its dotted_order has a segment of the wrong length";
+    for (size_t i = 0; i < segments; i++, before = p, p += SEGMENT_N + 1) {
+        if (!is_stamp(p) || (i + 1 < segments && p[SEGMENT_N] != '.'))
+            return "its dotted_order has a wrong time";
+        if (before && memcmp(p, before, STAMP_N - 1) < 0)
+            return "it begins before its parent does";
+        if (i == 0 && !same_text(run->field[AH_LSWIRE_TRACE_ID], p + STAMP_N))
+            return "its trace_id is not that of its dotted_order";
+    }
+    p -= SEGMENT_N + 1;
+    if (!same_text(run->field[AH_LSWIRE_ID], p + STAMP_N))
+        return "its id is not that of its dotted_order";
+    if ((segments > 1) != (parent.type != AH_JSON_NONE))
+        return segments > 1 ? "it has no parent_run_id" : "a root has a parent_run_id";
+    if (segments > 1 && !same_text(parent, p - (SEGMENT_N + 1) + STAMP_N))
+        return "its parent_run_id is not that of its dotted_order";
+    return NULL;
+}
+
+static bool is_type(struct ah_json v)
+{
+    static const char *const types[] = {"tool",      "chain",  "llm",    "retriever",
+                                        "embedding", "prompt", "parser", NULL};
+    for (size_t i = 0; types[i]; i++)
+        if (ah_json_is(v, types[i]))
+            return true;
+    return false;
+}
+
+static bool is_none_or(struct ah_json v, enum ah_json_type type)
+{
+    return v.type == AH_JSON_NONE || v.type == type;
+}
+
+static const char *fault_of(const struct ah_lswire_run *run)
+{
+    const struct ah_json *f = run->field;
+    if (!is_uuid(f[AH_LSWIRE_ID]) || !is_uuid(f[AH_LSWIRE_TRACE_ID]))
+        return "its id or trace_id is no UUID";
+    if (f[AH_LSWIRE_PARENT].type != AH_JSON_NONE && !is_uuid(f[AH_LSWIRE_PARENT]))
+        return "its parent_run_id is no UUID";
+    if (f[AH_LSWIRE_NAME].type != AH_JSON_STRING || !is_type(f[AH_LSWIRE_RUN_TYPE]))
+        return "it has no name or no known run_type";
+    if (f[AH_LSWIRE_START_TIME].type != AH_JSON_STRING || !is_none_or(f[AH_LSWIRE_END_TIME], AH_JSON_STRING))
+        return "its times are no texts";
+    if (!is_none_or(f[AH_LSWIRE_INPUTS], AH_JSON_OBJECT) || !is_none_or(f[AH_LSWIRE_OUTPUTS], AH_JSON_OBJECT))
+        return "its inputs or outputs are no object";
+    if (!is_none_or(f[AH_LSWIRE_EXTRA], AH_JSON_OBJECT) || !is_none_or(f[AH_LSWIRE_METADATA], AH_JSON_OBJECT))
+        return "its metadata are no object";
+    if (!is_none_or(f[AH_LSWIRE_TAGS], AH_JSON_ARRAY) || !is_none_or(f[AH_LSWIRE_EVENTS], AH_JSON_ARRAY))
+        return "its tags or events are no list";
+    if (!is_none_or(f[AH_LSWIRE_ERROR], AH_JSON_STRING))
+        return "its error is no text";
+    return fault_of_order(run);
+}
+
+int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n, const char *end,
+                   size_t end_n, struct ah_error *err)
+{
+    *run = (struct ah_lswire_run){.project = ""};
+    if (read_body(run, start, start_n, err) != 0)
+        return -1;
+    struct ah_json first = run->field[AH_LSWIRE_INPUTS];
+    if (end && read_body(run, end, end_n, err) != 0)
+        return -1;
+    run->new_inputs = run->field[AH_LSWIRE_INPUTS].p != first.p;
+    const char *fault = fault_of(run);
+    if (!fault && end && run->field[AH_LSWIRE_END_TIME].type == AH_JSON_NONE)
+        fault = "it ended without an end_time";
+    if (fault)
+        return ah_err_set(err, AH_INVALID, "not sent, LangSmith would refuse it: %s", fault);
+    ah_json_copy(run->field[AH_LSWIRE_ID], run->id, sizeof run->id);
+    return 0;
+}
+
+/* --- writing one run ------------------------------------------------------------------------------ */
+
+static void put_field(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f)
+{
+    if (run->field[f].type == AH_JSON_NONE)
+        return;
+    ah_buf_addf(to, "%s\"%s\":", to->n && to->p[to->n - 1] == '{' ? "" : ",", keys[f]);
+    ah_buf_add(to, run->field[f].p, run->field[f].n);
+}
+
+/* How many bytes of p[0..n) hold at most `max` characters. */
+static size_t cut_characters(const char *p, size_t n, size_t max)
+{
+    size_t i = 0;
+    for (; i < n; i++)
+        if (((unsigned char)p[i] & 0xc0) != 0x80 && max-- == 0)
+            break;
+    return i;
+}
+
+static void put_cut(struct ah_buf *to, const char *key, struct ah_json v)
+{
+    struct ah_buf text;
+    ah_buf_addf(to, ",\"%s\":", key);
+    if (v.n <= NAME_CHARACTERS + 2) { /* with its quotes: cannot be too long */
+        ah_buf_add(to, v.p, v.n);
+        return;
+    }
+    ah_buf_init(&text, v.n * 3); /* a broken byte becomes three */
+    if (ah_json_str(v, &text) != 0)
+        to->failed = true;
+    ah_json_quote(to, ah_buf_str(&text), cut_characters(ah_buf_str(&text), text.n, NAME_CHARACTERS));
+    ah_buf_drop(&text);
+}
+
+/* The object up to, but without, its closing brace; without the fields that are parts of their own. */
+static void put_main(struct ah_buf *to, const struct ah_lswire_run *run)
+{
+    ah_buf_addc(to, '{');
+    for (int f = AH_LSWIRE_ID; f < AH_LSWIRE_NAME; f++)
+        put_field(to, run, (enum ah_lswire_field)f);
+    put_cut(to, "name", run->field[AH_LSWIRE_NAME]);
+    for (int f = AH_LSWIRE_RUN_TYPE; f <= AH_LSWIRE_END_TIME; f++)
+        put_field(to, run, (enum ah_lswire_field)f);
+    ah_buf_adds(to, ",\"session_name\":");
+    ah_json_quote(to, run->project, strlen(run->project));
+    put_field(to, run, AH_LSWIRE_TAGS);
+}
+
+static void put_extra(struct ah_buf *to, const struct ah_lswire_run *run)
+{
+    struct ah_json extra = run->field[AH_LSWIRE_EXTRA];
+    ah_buf_addc(to, '{');
+    if (ah_json_get(extra, "runtime").type == AH_JSON_NONE)
+        ah_buf_adds(to, RUNTIME);
+    if (extra.type == AH_JSON_NONE) {
+        put_field(to, run, AH_LSWIRE_METADATA); /* the end carries all there is; a create has only these */
+    } else if (ah_json_count(extra) > 0) {
+        ah_buf_adds(to, to->p && to->p[to->n - 1] == '{' ? "" : ",");
+        ah_buf_add(to, extra.p + 1, extra.n - 2);
+    }
+    ah_buf_addc(to, '}');
+}
+
+/* A patch repeats no inputs that the create had. */
+static bool has_inputs(const struct ah_lswire_run *run)
+{
+    return run->field[AH_LSWIRE_INPUTS].type != AH_JSON_NONE && (!run->patch || run->new_inputs);
+}
+
+static void put_object(struct ah_buf *to, const struct ah_lswire_run *run)
+{
+    put_main(to, run);
+    if (has_inputs(run))
+        put_field(to, run, AH_LSWIRE_INPUTS);
+    put_field(to, run, AH_LSWIRE_OUTPUTS);
+    put_field(to, run, AH_LSWIRE_EVENTS);
+    ah_buf_adds(to, ",\"extra\":");
+    put_extra(to, run);
+    put_field(to, run, AH_LSWIRE_ERROR);
+    ah_buf_addc(to, '}');
+}
+
+static void add_part(struct ah_lswire_body *b, const struct ah_lswire_run *run, const char *field,
+                     const char *p, size_t n)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s%s%s", run->patch ? "patch" : "post", run->id, *field ? "." : "",
+             field);
+    ah_multipart_add(&b->to, b->boundary, name, NULL, p, n);
+}
+
+/* Main first, then inputs, outputs, events, extra, error: the service reads in order (spec 3.4). */
+static void add_parts(struct ah_lswire_body *b, const struct ah_lswire_run *run)
+{
+    ah_buf_clear(&b->scratch);
+    put_main(&b->scratch, run);
+    ah_buf_addc(&b->scratch, '}');
+    add_part(b, run, "", b->scratch.p, b->scratch.n);
+    for (int f = AH_LSWIRE_INPUTS; f <= AH_LSWIRE_ERROR; f++) {
+        struct ah_json v = run->field[f];
+        if (f == AH_LSWIRE_EXTRA) {
+            ah_buf_clear(&b->scratch);
+            put_extra(&b->scratch, run);
+            v = (struct ah_json){b->scratch.p, b->scratch.n, AH_JSON_OBJECT};
+        }
+        if (v.type != AH_JSON_NONE && (f != AH_LSWIRE_INPUTS || has_inputs(run)))
+            add_part(b, run, keys[f], v.p, v.n);
+    }
+}
+
+/* --- a body of many ------------------------------------------------------------------------------- */
+
+void ah_lswire_begin(struct ah_lswire_body *b, int64_t batch, bool multipart)
+{
+    *b = (struct ah_lswire_body){0};
+    ah_buf_init(&b->to, AH_LSWIRE_BODY_BYTES);
+    ah_buf_init(&b->patches, AH_LSWIRE_BODY_BYTES);
+    ah_buf_init(&b->scratch, AH_LSWIRE_BODY_BYTES);
+    /* The same for each resend. "CR LF --" cannot be inside JSON, so no part can hold it. */
+    if (multipart)
+        snprintf(b->boundary, sizeof b->boundary, "agenthost-%016llx", (unsigned long long)batch);
+    else
+        ah_buf_adds(&b->to, "{\"post\":[");
+}
+
+static void cut_back(struct ah_buf *b, size_t n)
+{
+    b->n = n;
+    b->failed = false;
+    if (b->p)
+        b->p[n] = '\0';
+}
+
+int ah_lswire_add(struct ah_lswire_body *b, const struct ah_lswire_run *run, size_t max)
+{
+    size_t to_n = b->to.n, patches_n = b->patches.n;
+    struct ah_buf *list = run->patch ? &b->patches : &b->to;
+    if (b->boundary[0]) {
+        add_parts(b, run);
+    } else {
+        if (list->n && list->p[list->n - 1] == '}')
+            ah_buf_addc(list, ',');
+        put_object(list, run);
+    }
+    bool failed = b->to.failed || b->patches.failed || b->scratch.failed;
+    if (!failed && (!max || b->to.n + b->patches.n <= max))
+        return 0;
+    cut_back(&b->to, to_n);
+    cut_back(&b->patches, patches_n);
+    ah_buf_clear(&b->scratch);
+    return failed ? -1 : 1;
+}
+
+int ah_lswire_finish(struct ah_lswire_body *b)
+{
+    if (b->boundary[0]) {
+        ah_multipart_end(&b->to, b->boundary);
+    } else {
+        ah_buf_adds(&b->to, "],\"patch\":[");
+        ah_buf_add(&b->to, ah_buf_str(&b->patches), b->patches.n);
+        ah_buf_adds(&b->to, "]}");
+    }
+    return b->to.failed ? -1 : 0;
+}
+
+void ah_lswire_drop(struct ah_lswire_body *b)
+{
+    ah_buf_drop(&b->to);
+    ah_buf_drop(&b->patches);
+    ah_buf_drop(&b->scratch);
+    *b = (struct ah_lswire_body){0};
+}
+
+/* --- answers -------------------------------------------------------------------------------------- */
+
+void ah_lswire_words(const char *body, size_t n, char *out, size_t size)
+{
+    struct ah_json v;
+    out[0] = '\0';
+    if (ah_json_check(body ? body : "", n, 0, &v, NULL) == 0) {
+        struct ah_json text = ah_json_get(v, "error");
+        if (text.type == AH_JSON_NONE)
+            text = ah_json_get(v, "detail");
+        if (text.type == AH_JSON_STRING)
+            ah_json_copy(text, out, size);
+        else if (text.type != AH_JSON_NONE)
+            snprintf(out, size, "%.*s", (int)(text.n < 400 ? text.n : 400), text.p);
+        return;
+    }
+    size_t line = 0;
+    while (line < n && body[line] != '\r' && body[line] != '\n')
+        line++;
+    snprintf(out, size, "%.*s", (int)(line < 400 ? line : 400), body ? body : "");
+}
+
+static bool begins(const char *s, const char *prefix)
+{
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static bool cut_end(char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    if (n < k || strcmp(s + n - k, end) != 0)
+        return false;
+    s[n - k] = '\0';
+    return true;
+}
+
+int ah_lswire_host(const char *endpoint, char *out, size_t size)
+{
+    static const char *const regions[] = {"eu", "aws", "apac", "dev", "beta", NULL};
+    struct ah_url u;
+    if (ah_url_parse(endpoint, strlen(endpoint), &u, NULL) != 0 ||
+        (size_t)snprintf(out, size, "%s", endpoint) >= size)
+        return -1;
+    if (cut_end(out, "/api/v1") || cut_end(out, "/api") || ah_url_is_loopback(&u))
+        return 0;
+    for (size_t i = 0; regions[i]; i++) {
+        size_t n = strlen(regions[i]);
+        if (u.host.n > n && begins(u.host.p, regions[i]) && u.host.p[n] == '.') {
+            snprintf(out, size, "https://%s.smith.langchain.com", regions[i]);
+            return 0;
+        }
+    }
+    snprintf(out, size, "https://smith.langchain.com");
+    return 0;
+}
