@@ -7,6 +7,7 @@
 #include "task.h"
 
 #include "limits.h"
+#include "log.h"
 
 #include <assert.h>
 #include <lualib.h>
@@ -31,6 +32,7 @@ struct ah_task {
     int nargs;  /* for the next resume */
     int nresults;
     bool failed;
+    bool watched; /* somebody waits, or asked how it ended */
     bool running; /* co is on the C stack: it runs, or its closers do */
     struct ah_ready ready;
     struct ah_op *waiting; /* borrowed: its userdata is on co's stack */
@@ -281,6 +283,7 @@ struct ah_op *ah_task_join(struct ah_task *t)
     struct join_op *j = calloc(1, sizeof *j);
     if (!j)
         return NULL;
+    t->watched = true;
     ah_op_init(&j->op, &join_class, t->end.loop);
     if (t->end.done) {
         ah_op_finish(&j->op, NULL);
@@ -305,6 +308,17 @@ static void tell_joins(struct ah_task *t)
     }
 }
 
+/* Nobody waited, and now nobody can: without this line the failure would be silent. */
+static void say_lost_failure(struct ah_task *t)
+{
+    const struct ah_lua *lua = t->tasks->lua;
+    const volatile int *interrupted = t->tasks->interrupted;
+    if (t->end.refs == 1 && t->failed && !t->watched && t->end.err.kind != AH_CANCELLED &&
+        !lua->exit_requested && !(interrupted && *interrupted))
+        ah_log_line(lua->core->log, AH_LOG_ERROR, "a task that nobody waited for failed: %s",
+                    t->end.err.message);
+}
+
 /* The task has ended; results (or the error value) stay on its stack until the last reference goes. */
 static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_error *err)
 {
@@ -316,7 +330,7 @@ static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_err
     release_context(t);
     ah_op_finish(&t->end, err);
     tell_joins(t);
-    ah_op_unref(&t->end); /* the reference of being alive */
+    ah_task_unref(t); /* the reference of being alive */
 }
 
 static void stop_waiting(struct ah_task *t)
@@ -490,8 +504,10 @@ struct ah_task *ah_task_ref(struct ah_task *t)
 
 void ah_task_unref(struct ah_task *t)
 {
-    if (t)
-        ah_op_unref(&t->end);
+    if (!t)
+        return;
+    say_lost_failure(t);
+    ah_op_unref(&t->end);
 }
 
 void ah_task_cancel(struct ah_task *t)
@@ -506,11 +522,13 @@ bool ah_task_done(const struct ah_task *t)
 
 struct ah_op *ah_task_end_op(struct ah_task *t)
 {
+    t->watched = true;
     return &t->end;
 }
 
 int ah_task_results(lua_State *L, struct ah_task *t, bool *failed)
 {
+    t->watched = true;
     *failed = t->failed;
     int n = t->nresults;
     if (n == 0)
