@@ -232,6 +232,10 @@ static int read_error(lua_State *L)
             }
             return 0;
         }
+        if (message[0] && luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL) {
+            ah_err_set(err, AH_SCRIPT, "%s", message); /* else it would read "table: 0x..." */
+            return 0;
+        }
     }
     ah_err_set(err, AH_SCRIPT, "%s", luaL_tolstring(L, 1, NULL));
     return 0;
