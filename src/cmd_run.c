@@ -7,6 +7,7 @@
 #include "limits.h"
 #include "log.h"
 #include "op.h"
+#include "secret.h"
 #include "store.h"
 #include "tree.h"
 
@@ -61,6 +62,21 @@ static int meta_json(const struct ah_cmd_options *o, char **out)
 
 /* --- what is printed --------------------------------------------------------------------------------------- */
 
+/* What a script gives as its answer may hold anything; what it prints itself is its own affair. */
+static void print_masked(struct ah_cmd_ctx *ctx, const char *text)
+{
+    struct ah_buf b;
+    ah_buf_init(&b, AH_SERVER_BODY_BYTES);
+    if (ah_secret_mask(ctx->core->secrets, text, strlen(text), &b) == 0)
+        fwrite(b.p, 1, b.n, ctx->out);
+    else
+        ah_log_line(ctx->core->log, AH_LOG_ERROR, "the answer is larger than %zu bytes: not shown",
+                    AH_SERVER_BODY_BYTES);
+    if (b.n == 0 || b.p[b.n - 1] != '\n')
+        fputc('\n', ctx->out);
+    ah_buf_drop(&b);
+}
+
 static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
 {
     if (ctx->json) {
@@ -94,10 +110,7 @@ static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
         fprintf(ctx->out, "%s\n", ah_buf_str(&b));
         ah_buf_drop(&b);
     } else if (r->answer) {
-        size_t n = strlen(r->answer);
-        fputs(r->answer, ctx->out);
-        if (n == 0 || r->answer[n - 1] != '\n')
-            fputc('\n', ctx->out);
+        print_masked(ctx, r->answer);
     }
     fflush(ctx->out);
 }
@@ -170,6 +183,7 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         .tags = o->tags[0] ? o->tags : NULL,
         .metadata = meta,
         .no_trace = o->no_trace,
+        .want_json = o->json,
     };
     struct ah_host_result result;
     struct ah_error err = {0};

@@ -354,10 +354,12 @@ static char *copy_text(lua_State *L, int idx)
 
 static char *encode_copy(lua_State *L, int idx)
 {
-    struct ah_error err = {0};
+    struct ah_error err = {0}, why = {0};
     idx = lua_absindex(L, idx);
     struct ah_buf *b = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
-    if (ah_luajson_encode(L, idx, b, ah_lua_of(L)->core->secrets, &err) != 0) {
+    if (ah_luajson_encode(L, idx, b, ah_lua_of(L)->core->secrets, &why) != 0) {
+        ah_err_set(&err, AH_SCRIPT, "the result cannot become JSON: %.900s", why.message);
+        ah_err_drop(&why);
         ah_luax_push_error(L, &err);
         lua_error(L);
     }
@@ -468,7 +470,7 @@ static int k_result(lua_State *L, int status, lua_KContext ctx)
     else if (lua_type(L, 1) == LUA_TSTRING)
         job->result->answer = copy_text(L, 1);
     lua_settop(L, 1);
-    if (lua_istable(L, 1))
+    if (job->opts->want_json && lua_istable(L, 1))
         job->result->json = encode_copy(L, 1);
     return 0;
 }
@@ -534,6 +536,8 @@ static int l_script(lua_State *L)
         n--;
     }
     lua_pushfstring(L, "@%s", script->path);
+    if (n > 0 && text[0] == LUA_SIGNATURE[0])
+        return luaL_error(L, "%s is a compiled chunk: only Lua source is run", script->path);
     if (luaL_loadbufferx(L, text, n, lua_tostring(L, -1), "t") != LUA_OK)
         return lua_error(L);
     ah_sandbox_adopt(L);

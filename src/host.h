@@ -48,6 +48,7 @@ struct ah_host_run_opts {
     const char *const *tags;
     const char *metadata; /* JSON object text, or NULL */
     bool no_trace;
+    bool want_json; /* fill result.json; a result that cannot be JSON is then the script's error */
 };
 
 struct ah_host_result {

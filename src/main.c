@@ -6,6 +6,7 @@
 #include "loop.h"
 #include "near.h"
 #include "op.h"
+#include "secret.h"
 #include "version.h"
 
 #include <curl/curl.h>
@@ -344,6 +345,7 @@ void ah_cmd_close(struct ah_cmd_ctx *ctx)
     ah_watch_stop(&interrupt_watch);
     ah_host_free(ctx->host);
     ctx->host = NULL;
+    ctx->core = NULL;
 }
 
 int ah_cmd_wait(struct ah_cmd_ctx *ctx, struct ah_op *op)
@@ -354,8 +356,11 @@ int ah_cmd_wait(struct ah_cmd_ctx *ctx, struct ah_op *op)
 
 int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err)
 {
-    (void)ctx;
-    fprintf(stderr, "agenthost: %s\n", err->message[0] ? err->message : ah_err_kind_name(err->kind));
+    char message[sizeof err->message];
+    memcpy(message, err->message, sizeof message);
+    if (ctx->core) /* a script's own words may hold anything */
+        ah_secret_mask_str(ctx->core->secrets, message, sizeof message);
+    fprintf(stderr, "agenthost: %s\n", message[0] ? message : ah_err_kind_name(err->kind));
     return ah_err_exit_code(err->kind);
 }
 
