@@ -36,11 +36,17 @@ static int l_next_sorted(lua_State *L)
     return 2;
 }
 
-/* true when the key at a comes before the one at b: numbers, then strings, then the rest by type. */
+/* Numbers, then strings, then the rest by type. */
+static int rank_of(lua_State *L, int idx)
+{
+    int type = lua_type(L, idx);
+    return type == LUA_TNUMBER ? -2 : type == LUA_TSTRING ? -1 : type;
+}
+
 static int key_before(lua_State *L)
 {
-    int a = lua_type(L, 1), b = lua_type(L, 2);
-    bool before = a != b ? a < b : (a == LUA_TNUMBER || a == LUA_TSTRING) && lua_compare(L, 1, 2, LUA_OPLT);
+    int a = rank_of(L, 1), b = rank_of(L, 2);
+    bool before = a != b ? a < b : (a == -2 || a == -1) && lua_compare(L, 1, 2, LUA_OPLT);
     lua_pushboolean(L, before);
     return 1;
 }
