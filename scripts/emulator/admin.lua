@@ -24,6 +24,7 @@ local function state(app)
   return {
     requests = app.counts, outbox = list_of(app.mailbox.outbox), slack = list_of(app.slack.posted),
       issues = list_of(app.github.created),
+    events = list_of(app.calendar.written), pages = list_of(app.notion.written),
     accounts = accounts, troubles = list_of(app.troubles.list), tool_calls = #app.scalekit.logs,
     runs = { stored = #app.langsmith.order, ended = ended, posted = app.langsmith.counts.post,
       patched = app.langsmith.counts.patch,

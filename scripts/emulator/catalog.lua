@@ -1,9 +1,11 @@
 -- The tools of the emulated connectors as Scalekit shows them, and the check of their arguments. Called by
--- scalekit.lua; must never know what a tool does (gmail.lua, slack.lua, github.lua do).
+-- scalekit.lua; must never know what a tool does (gmail.lua, slack.lua and their like do).
 local json = require "host.json"
 local world = require "emulator.world"
 
 local M = {}
+
+M.CONNECTORS = { "gmail", "slack", "github", "googlecalendar", "notion" }
 
 local TYPES = { s = "string", n = "number", i = "integer", b = "boolean", a = "array", o = "object" }
 
@@ -14,6 +16,10 @@ local PARAMETER_TEXTS = {
   body = "The text", channel = "Id or name of a channel", text = "The text to post", owner = "Who owns the repository",
   repo = "Name of the repository", title = "The title", issue_number = "Number of the issue",
   labels = "Labels", state = "open, closed or all", per_page = "How many a page", page = "Which page, from 1",
+  calendar_id = "Id of a calendar; primary is the user's own", event_id = "Id of an event",
+  start_datetime = "When it begins, RFC 3339", end_datetime = "When it ends, RFC 3339", summary = "The title",
+  time_min = "Not before this time, RFC 3339", time_max = "Not after this time, RFC 3339",
+  page_id = "Id of a page", database_id = "Id of a database", block_id = "Id of a block or page",
   q = "A search", limit = "How many to return", cursor = "Where the next page starts",
 }
 
@@ -61,7 +67,7 @@ end
 -- { providers = { GMAIL = {label=, connector=, tools={Tool…}} }, tools = { name -> Tool } }
 function M.new()
   local catalog = { providers = {}, tools = {} }
-  for _, name in ipairs { "gmail", "slack", "github" } do
+  for _, name in ipairs(M.CONNECTORS) do
     local connector = require("emulator.catalog." .. name)
     local provider = { label = connector.label, connector = name, tools = {} }
     for line in connector.tools:gmatch("[^\n]+") do

@@ -4,7 +4,8 @@ local M = {}
 
 -- Every field a scenario may have, with its type.
 M.FIELDS = {
-  address = "string", mails = "table", contacts = "table", slack = "table", github = "table", connections = "table",
+  address = "string", mails = "table", contacts = "table", slack = "table", github = "table", googlecalendar = "table",
+  notion = "table", connections = "table",
   accounts = "string|table", approve_after = "number", link_seconds = "number", unknown_tool_status = "number",
   tools = "table", extra_tools = "table", model = "function", rules = "table", models = "table", troubles = "table",
   context_tokens = "number",
@@ -76,6 +77,36 @@ local function github()
   }
 end
 
+-- Times are of the day on which an emulated clock starts: 2026-01-05, a Monday.
+local function googlecalendar()
+  return {
+    timezone = "UTC",
+    calendars = {
+      { summary = "Sam Rivera", events = {
+        { summary = "Stand-up", start = "2026-01-05T10:00:00Z", minutes = 15,
+          recurrence = { "RRULE:FREQ=DAILY;COUNT=5" }, attendees = { "lee@northwind.example" } },
+        { summary = "Board slides review", start = "2026-01-07T14:00:00Z", minutes = 60, location = "Room 2",
+          attendees = { "dana@northwind.example" } },
+        { summary = "Lunch with Lee", start = "2026-01-09T12:30:00Z", minutes = 60, location = "The new noodle place" },
+      } },
+      { summary = "Holidays", events = { { summary = "Epiphany", start = "2026-01-06" } } },
+    },
+  }
+end
+
+local function notion()
+  return {
+    users = { { name = "Sam Rivera", email = "sam@northwind.example" },
+      { name = "Dana Whitfield", email = "dana@northwind.example" } },
+    pages = { { title = "Handbook", text = "# Handbook\nHow we work.\n- Ask first\n- Write it down",
+      pages = { { title = "Release checklist", text = "1. Tests pass\n2. Notes are written" } } } },
+    databases = { { title = "Tasks", columns = { Name = "title", Status = "status", Due = "date", Points = "number" },
+      rows = { { Name = "Fix invoice rounding", Status = "In progress", Due = "2026-01-08", Points = 3 },
+        { Name = "Book the offsite", Status = "Done", Due = "2026-01-02", Points = 1 },
+        { Name = "Write the dunning page", Status = "Not started", Due = "2026-01-20", Points = 2 } } } },
+  }
+end
+
 function M.default()
   return {
     address = "sam@northwind.example", mails = mails(),
@@ -84,7 +115,9 @@ function M.default()
         { name = "Lee Park", email = "lee@northwind.example" },
       { name = "Ana Souza", email = "ana@contoso.example" },
     },
-    slack = slack(), github = github(), connections = { gmail = "GMAIL", slack = "SLACK", github = "GITHUB" },
+    slack = slack(), github = github(), googlecalendar = googlecalendar(), notion = notion(),
+    connections = { gmail = "GMAIL", slack = "SLACK", github = "GITHUB", googlecalendar = "GOOGLECALENDAR",
+      notion = "NOTION" },
     accounts = "active", link_seconds = 300, unknown_tool_status = 400, tools = {}, extra_tools = {}, rules = {},
       models = {},
     troubles = {}, context_tokens = 128000,
@@ -105,14 +138,14 @@ local function check_field(name, v)
   return nil, ("field %s of a scenario must be a %s"):format(name, (want:gsub("|", " or a ")))
 end
 
--- The default data with the user's fields in their place; or nil and a sentence. slack and github are merged
--- one level deep, all else replaces.
+-- The default data with the user's fields in their place; or nil and a sentence. slack, github, googlecalendar and
+-- notion are merged one level deep, all else replaces.
 function M.merge(user)
   local scenario = M.default()
   for name, v in pairs(user) do
     local ok, message = check_field(name, v)
     if not ok then return nil, message end
-    if name == "slack" or name == "github" then
+    if name == "slack" or name == "github" or name == "googlecalendar" or name == "notion" then
       for k, item in pairs(v) do scenario[name][k] = item end
     else
       scenario[name] = v

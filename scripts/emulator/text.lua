@@ -91,6 +91,9 @@ function M.stamp(seconds)
   return ("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ"):format(y, m, d, s // 3600, s // 60 % 60, s % 60, frac)
 end
 
+-- Seconds -> "2026-11-22T10:00:00Z"
+function M.instant(seconds) return (M.stamp(seconds):gsub("%.%d+Z$", "Z")) end
+
 -- RFC 3339 text -> microseconds since 1970, or nil. A missing zone reads as UTC.
 function M.micros(text)
   local y, m, d, h, mi, s, rest = text:match("^(%d%d%d%d)-(%d%d)-(%d%d)[T ](%d%d):(%d%d):(%d%d)(.*)$")
