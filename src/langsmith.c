@@ -79,6 +79,11 @@ void ah_langsmith_wake(struct ah_langsmith *ls)
     ah_lssend_wake(ls->send);
 }
 
+void ah_langsmith_set_pace(struct ah_langsmith *ls, int64_t gather_ms, int64_t early_ms)
+{
+    ah_lssend_set_pace(ls->send, gather_ms, early_ms);
+}
+
 /* --- one read -------------------------------------------------------------------------------------- */
 
 static void on_read(struct ah_op *op, void *arg);

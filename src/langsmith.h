@@ -38,6 +38,10 @@ int64_t ah_langsmith_waiting(struct ah_langsmith *ls);
  * ah_store_push, or when the settings have changed. */
 void ah_langsmith_wake(struct ah_langsmith *ls);
 
+/* How long spans are gathered before they are sent, and how long one is open before its create goes
+ * alone (250 ms and 5 s): tests hurry. */
+void ah_langsmith_set_pace(struct ah_langsmith *ls, int64_t gather_ms, int64_t early_ms);
+
 /* Reads a run as the server has it (GET /runs/{id}). AH_CONFIG: no endpoint or no key. NULL: no memory. */
 struct ah_op *ah_langsmith_read_run(struct ah_langsmith *ls, const char *run_id);
 /* Reads until the run is there and has ended. AH_NOT_FOUND after timeout_ms, with a sentence that says

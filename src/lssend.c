@@ -94,6 +94,7 @@ struct ah_lssend {
     struct ah_ready pump;
     struct ah_timer gather, later;
     int64_t seen_seq, gather_seq;
+    int64_t gather_ms, early_ms;
     bool gathering, forced; /* forced: also when tracing is switched off */
     int in_flight;
     struct dest *dests;
@@ -935,7 +936,7 @@ static int push_batch(struct dest *d)
 static int early_batch(struct dest *d)
 {
     struct retries r = {.count = 0};
-    int64_t before = ah_clock_mono_us() - EARLY_MS * 1000;
+    int64_t before = ah_clock_mono_us() - d->sender->early_ms * 1000;
     for (size_t i = 0; i < d->open.n && r.count < AH_LSWIRE_RUNS_COUNT; i++)
         if (d->open.list[i].seen_us <= before) {
             const struct row *row = &d->open.list[i];
@@ -960,7 +961,7 @@ static struct batch *find_idle(const struct dest *d, int *open)
 
 static bool early_due(const struct dest *d)
 {
-    return d->open.n && d->open.list[0].seen_us + EARLY_MS * 1000 <= ah_clock_mono_us();
+    return d->open.n && d->open.list[0].seen_us + d->sender->early_ms * 1000 <= ah_clock_mono_us();
 }
 
 /* Makes the next batch, ends first: a create of what is about to be patched would be waste. 1: sent; 2:
@@ -1076,7 +1077,7 @@ static void arm_later(struct ah_lssend *s)
         if (idle && (is_waiting(d) || d->refused.kind != AH_NONE) && d->next_us > now)
             at = sooner(at, d->next_us);
         if (d->open.n && d->refused.kind == AH_NONE) {
-            int64_t early = d->open.list[0].seen_us + EARLY_MS * 1000;
+            int64_t early = d->open.list[0].seen_us + s->early_ms * 1000;
             at = sooner(at, early > d->next_us ? early : d->next_us);
         }
     }
@@ -1119,7 +1120,7 @@ static void on_commit(void *arg, int64_t seq)
     if (!s->gathering) {
         s->gathering = true;
         s->gather_seq = seq;
-        ah_timer_start(s->core->loop, &s->gather, GATHER_MS, on_gathered, s);
+        ah_timer_start(s->core->loop, &s->gather, s->gather_ms, on_gathered, s);
         ah_timer_background(&s->gather, true);
     }
     if (!s->flushes && seq - s->gather_seq < GATHER_EVENTS_COUNT)
@@ -1138,6 +1139,8 @@ struct ah_lssend *ah_lssend_new(struct ah_core *core, struct ah_error *err)
         return NULL;
     }
     s->core = core;
+    s->gather_ms = GATHER_MS;
+    s->early_ms = EARLY_MS;
     s->pump.run = run_pump;
     s->gather.arg = s;
     ah_store_on_commit(core->store, on_commit, s);
@@ -1234,4 +1237,10 @@ void ah_lssend_wake(struct ah_lssend *s)
     for (struct dest *d = s->dests; d; d = d->next)
         d->retry = true;
     wake_dests(s, true);
+}
+
+void ah_lssend_set_pace(struct ah_lssend *s, int64_t gather_ms, int64_t early_ms)
+{
+    s->gather_ms = gather_ms;
+    s->early_ms = early_ms;
 }

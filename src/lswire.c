@@ -241,7 +241,7 @@ static bool has_inputs(const struct ah_lswire_run *run)
     return run->field[AH_LSWIRE_INPUTS].type != AH_JSON_NONE && (!run->patch || run->new_inputs);
 }
 
-static void put_object(struct ah_buf *to, const struct ah_lswire_run *run)
+void ah_lswire_object(struct ah_buf *to, const struct ah_lswire_run *run)
 {
     put_main(to, run);
     if (has_inputs(run))
@@ -314,7 +314,7 @@ int ah_lswire_add(struct ah_lswire_body *b, const struct ah_lswire_run *run, siz
     } else {
         if (list->n && list->p[list->n - 1] == '}')
             ah_buf_addc(list, ',');
-        put_object(list, run);
+        ah_lswire_object(list, run);
     }
     bool failed = b->to.failed || b->patches.failed || b->scratch.failed;
     if (!failed && (!max || b->to.n + b->patches.n <= max))

@@ -51,6 +51,9 @@ struct ah_lswire_run {
 int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n, const char *end,
                    size_t end_n, struct ah_error *err);
 
+/* The run as one JSON object, with all its fields in place. */
+void ah_lswire_object(struct ah_buf *to, const struct ah_lswire_run *run);
+
 /* A request body that runs are added to. All-zero is a dropped one. */
 struct ah_lswire_body {
     struct ah_buf to;

@@ -1,0 +1,863 @@
+/* The sender of spans against a LangSmith on the same loop that knows which runs it has: nothing is lost,
+ * nothing is sent differently the second time, and one bad span does not keep the others. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "config.h"
+#include "http.h"
+#include "json.h"
+#include "langsmith.h"
+#include "log.h"
+#include "loop.h"
+#include "lswire.h"
+#include "secret.h"
+#include "server.h"
+#include "store.h"
+#include "trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REQUESTS 400
+#define TURNS 200000 /* a test that needs more hangs */
+#define KEY "lsv2_pt_0123456789"
+
+/* What the server does with the next uploads; then it takes all. */
+struct step {
+    int status; /* 0: takes it; -1: never answers */
+    const char *headers, *body;
+};
+
+struct fixture {
+    struct ah_core core;
+    struct ah_log log;
+    struct ah_buf lines;
+    struct ah_server *server;
+    struct ah_langsmith *ls;
+    char dir[64];
+    struct step steps[8];
+    int step_count, requests, uploads, reads;
+    char *bodies[REQUESTS], *headers[REQUESTS], *paths[REQUESTS];
+    size_t sizes[REQUESTS];
+    struct ah_buf posts, patches; /* ids that were taken, one after the other */
+    const char *culprit;          /* an id that is refused with 422 */
+    bool no_multipart;
+    const char *answers[8]; /* of GET: the run, or NULL for 404 */
+    struct ah_exchange *held[8];
+    int held_count;
+};
+
+/* --- the far end ------------------------------------------------------------------------------------ */
+
+/* Ids of the main parts of one kind, joined. */
+static void collect(const char *body, size_t n, const char *kind, struct ah_buf *to)
+{
+    char mark[32];
+    snprintf(mark, sizeof mark, "name=\"%s.", kind);
+    for (const char *p = body; (p = memmem(p, n - (size_t)(p - body), mark, strlen(mark))); p++) {
+        const char *id = p + strlen(mark);
+        if (id[36] == '"') {
+            ah_buf_add(to, id, 36);
+            ah_buf_addc(to, ' ');
+        }
+    }
+}
+
+static void collect_json(struct ah_json list, struct ah_buf *to)
+{
+    for (struct ah_json_iter it = ah_json_iter(list); ah_json_next(&it);) {
+        ah_json_str(ah_json_get(it.value, "id"), to);
+        ah_buf_addc(to, ' ');
+    }
+}
+
+static bool any_known(const struct ah_buf *ids, const struct ah_buf *known)
+{
+    for (size_t i = 0; i + 36 < ids->n; i += 37)
+        if (known->n && memmem(known->p, known->n, ids->p + i, 36))
+            return true;
+    return false;
+}
+
+/* Takes all of an upload or none. */
+static int take_upload(struct fixture *f, const struct ah_server_req *req)
+{
+    struct ah_buf posts, patches;
+    struct ah_json body;
+    ah_buf_init(&posts, 1 << 20);
+    ah_buf_init(&patches, 1 << 20);
+    if (strcmp(req->path, "/runs/batch") == 0) {
+        assert_int_equal(ah_json_check(req->body, req->body_n, 0, &body, NULL), 0);
+        collect_json(ah_json_get(body, "post"), &posts);
+        collect_json(ah_json_get(body, "patch"), &patches);
+    } else {
+        collect(req->body, req->body_n, "post", &posts);
+        collect(req->body, req->body_n, "patch", &patches);
+    }
+    int status = 202;
+    if (f->culprit && memmem(req->body, req->body_n, f->culprit, strlen(f->culprit)))
+        status = 422;
+    else if (any_known(&posts, &f->posts) || any_known(&patches, &f->patches))
+        status = 409;
+    if (status == 202) {
+        ah_buf_add(&f->posts, ah_buf_str(&posts), posts.n);
+        ah_buf_add(&f->patches, ah_buf_str(&patches), patches.n);
+    }
+    ah_buf_drop(&posts);
+    ah_buf_drop(&patches);
+    return status;
+}
+
+static void on_request(void *arg, struct ah_exchange *x, const struct ah_server_req *req)
+{
+    static const char refusal[] = "{\"error\":\"Unprocessable entity: bad " KEY "\"}";
+    struct fixture *f = arg;
+    int i = f->requests++;
+    assert_true(i < REQUESTS);
+    f->bodies[i] = malloc(req->body_n + 1);
+    memcpy(f->bodies[i], req->body ? req->body : "", req->body_n);
+    f->bodies[i][req->body_n] = '\0';
+    f->sizes[i] = req->body_n;
+    f->headers[i] = strdup(req->headers);
+    f->paths[i] = strdup(req->path);
+    if (strcmp(req->method, "GET") == 0) {
+        const char *answer = f->answers[f->reads++];
+        ah_exchange_reply(x, answer ? 200 : 404, "content-type: application/json\n", answer ? answer : "{}",
+                          strlen(answer ? answer : "{}"));
+    } else if (f->no_multipart && strcmp(req->path, "/runs/multipart") == 0) {
+        ah_exchange_reply(x, 404, NULL, "not found", 9);
+    } else {
+        int u = f->uploads++;
+        const struct step *s = u < f->step_count ? &f->steps[u] : &(struct step){0};
+        int status = s->status ? s->status : take_upload(f, req);
+        const char *body = s->body ? s->body : status == 422 ? refusal : "{}";
+        if (status == -1)
+            f->held[f->held_count++] = ah_exchange_ref(x);
+        else
+            ah_exchange_reply(x, status, s->headers, body, strlen(body));
+    }
+    ah_exchange_unref(x);
+}
+
+/* --- the near end -------------------------------------------------------------------------------------- */
+
+static void on_line(void *arg, enum ah_log_level level, const char *line, size_t n)
+{
+    struct fixture *f = arg;
+    (void)level;
+    ah_buf_add(&f->lines, line, n);
+    ah_buf_addc(&f->lines, '\n');
+}
+
+static void open_host(struct fixture *f)
+{
+    struct ah_error err = {0};
+    struct ah_store_opts opts = {.dir = f->dir};
+    f->core.secrets = ah_secret_new();
+    f->log.secrets = f->core.secrets;
+    f->core.config = ah_config_new(f->core.secrets, &f->log);
+    f->core.http = ah_http_new(f->core.loop, &f->log, f->core.config, &err);
+    f->core.store = ah_store_open(&opts, f->core.loop, &f->log, &err);
+    assert_non_null(f->core.store);
+    f->core.trace = ah_trace_new(&f->core, &err);
+    f->ls = ah_langsmith_new(&f->core, &err);
+    assert_non_null(f->ls);
+}
+
+static void close_host(struct fixture *f)
+{
+    ah_langsmith_free(f->ls);
+    ah_http_free(f->core.http);
+    ah_loop_turn(f->core.loop, 0);
+    ah_trace_free(f->core.trace);
+    ah_store_close(f->core.store);
+    ah_config_free(f->core.config);
+    ah_secret_free(f->core.secrets);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct ah_error err = {0};
+    char url[64];
+    ah_buf_init(&f->lines, 1 << 16);
+    ah_buf_init(&f->posts, 1 << 20);
+    ah_buf_init(&f->patches, 1 << 20);
+    f->log = (struct ah_log){.level = AH_LOG_WARN, .sink = on_line, .arg = f};
+    f->core.log = &f->log;
+    f->core.loop = ah_loop_new(&err);
+    struct ah_server_opts opts = {.on_request = on_request, .arg = f};
+    f->server = ah_server_open(f->core.loop, &opts, &err);
+    assert_non_null(f->server);
+    ah_server_background(f->server, true);
+    snprintf(f->dir, sizeof f->dir, "/tmp/agenthost-ls-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", ah_server_port(f->server));
+    static const char *const names[] = {"LANGSMITH_TRACING_V2",
+                                        "LANGCHAIN_TRACING_V2",
+                                        "LANGCHAIN_TRACING",
+                                        "LANGCHAIN_API_KEY",
+                                        "LANGSMITH_PROJECT",
+                                        "LANGCHAIN_PROJECT",
+                                        "http_proxy",
+                                        "ALL_PROXY",
+                                        "all_proxy"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        unsetenv(names[i]);
+    setenv("LANGSMITH_TRACING", "true", 1);
+    setenv("LANGSMITH_API_KEY", KEY, 1);
+    setenv("LANGSMITH_ENDPOINT", url, 1);
+    setenv("LANGSMITH_WORKSPACE_ID", "ws-1", 1);
+    open_host(f);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    close_host(f);
+    for (int i = 0; i < f->held_count; i++)
+        ah_exchange_unref(f->held[i]);
+    ah_server_close(f->server);
+    while (ah_loop_turn(f->core.loop, 0))
+        ;
+    ah_loop_free(f->core.loop);
+    for (int i = 0; i < f->requests; i++) {
+        free(f->bodies[i]);
+        free(f->headers[i]);
+        free(f->paths[i]);
+    }
+    ah_buf_drop(&f->lines);
+    ah_buf_drop(&f->posts);
+    ah_buf_drop(&f->patches);
+    snprintf(command, sizeof command, "rm -rf %s", f->dir);
+    assert_int_equal(system(command), 0);
+    free(f);
+    return 0;
+}
+
+static void steps_are(struct fixture *f, const struct step *steps, int count)
+{
+    memcpy(f->steps, steps, (size_t)count * sizeof *steps);
+    f->step_count = count;
+}
+#define STEPS(f, ...)                                                                                        \
+    steps_are(f, (struct step[]){__VA_ARGS__},                                                               \
+              (int)(sizeof((struct step[]){__VA_ARGS__}) / sizeof(struct step)))
+
+static enum ah_kind wait_op(struct fixture *f, struct ah_op *op)
+{
+    assert_non_null(op);
+    for (int i = 0; i < TURNS && !op->done; i++)
+        ah_loop_turn(f->core.loop, 100);
+    assert_true(op->done);
+    enum ah_kind kind = op->err.kind;
+    ah_op_unref(op);
+    return kind;
+}
+
+static enum ah_kind flush(struct fixture *f, int64_t ms)
+{
+    return wait_op(f, ah_langsmith_flush(f->ls, ms));
+}
+
+/* A run named "root" with `spans` children; its key. */
+static int64_t run_spans(struct fixture *f, int spans, char *id)
+{
+    struct ah_error err = {0};
+    static const char *const tags[] = {"red", NULL};
+    struct ah_run_opts opts = {
+        .name = "root", .traced = true, .tags = tags, .inputs = "{\"a\":1}", .inputs_n = 7};
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, &err);
+    assert_non_null(run);
+    int64_t key = ah_run_key(run);
+    if (id)
+        strcpy(id, ah_run_id(run));
+    for (int i = 0; i < spans; i++) {
+        struct ah_span *s = ah_span_start(run, NULL, AH_SPAN_TOOL, "child", "{\"x\":[]}", 8);
+        ah_span_end(s, "{\"y\":3.0}", 9, i % 2 ? "boom" : NULL);
+        ah_span_unref(s);
+    }
+    ah_run_end(run, "{\"out\":null}", 12, NULL);
+    return key;
+}
+
+static int count_ids(const struct ah_buf *ids)
+{
+    for (size_t i = 0; i + 36 < ids->n; i += 37)
+        for (size_t k = i + 37; k + 36 < ids->n; k += 37)
+            assert_memory_not_equal(ids->p + i, ids->p + k, 36);
+    return (int)(ids->n / 37);
+}
+
+struct seen {
+    struct ah_store *store;
+    int batches, exceptions, mine;
+    char reason[600];
+    enum ah_except_state state;
+    enum ah_delivery delivery;
+};
+
+static int see_batch(void *arg, const struct ah_store_batch *b)
+{
+    (void)b;
+    ((struct seen *)arg)->batches++;
+    return 0;
+}
+
+static int see_exception(void *arg, const struct ah_store_except *e)
+{
+    struct seen *s = arg;
+    s->exceptions++;
+    s->state = e->state;
+    snprintf(s->reason, sizeof s->reason, "%s", e->reason);
+    return 0;
+}
+
+static int see_dest(void *arg, const struct ah_store_dest *d)
+{
+    struct seen *s = arg;
+    s->mine += d->mine;
+    ah_store_batches(s->store, d->dest, see_batch, s, NULL);
+    ah_store_exceptions(s->store, d->dest, 0, 0, 0, see_exception, s, NULL);
+    return 0;
+}
+
+static int see_run(void *arg, const struct ah_store_run *run)
+{
+    struct seen *s = arg;
+    s->delivery = ah_store_delivery(s->store, run);
+    return 0;
+}
+
+/* What is left in the journal. */
+static struct seen look(struct fixture *f)
+{
+    struct seen s = {.store = f->core.store};
+    assert_int_equal(ah_store_flush(s.store), AH_STORE_OK);
+    assert_int_equal(ah_store_dests(s.store, see_dest, &s, NULL), 0);
+    ah_store_run_find(s.store, "last", see_run, &s, NULL);
+    return s;
+}
+
+static void assert_all_sent(struct fixture *f)
+{
+    struct seen s = look(f);
+    assert_int_equal(s.batches, 0);
+    assert_int_equal(s.exceptions, 0);
+    assert_int_equal(s.mine, 0); /* the lease is given back */
+    assert_int_equal(s.delivery, AH_SENT_ALL);
+    assert_int_equal(ah_langsmith_waiting(f->ls), 0);
+}
+
+/* --- tests ------------------------------------------------------------------------------------------------- */
+
+static void test_one_request(void **state)
+{
+    struct fixture *f = *state;
+    run_spans(f, 1, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 1);
+    assert_int_equal(count_ids(&f->posts), 2);
+    assert_string_equal(f->paths[0], "/runs/multipart");
+    assert_non_null(strstr(f->headers[0], "x-api-key: " KEY "\n"));
+    assert_non_null(strstr(f->headers[0], "x-tenant-id: ws-1\n"));
+    assert_non_null(strstr(f->bodies[0], "\"session_name\":\"default\",\"tags\":[\"red\"]}"));
+    assert_non_null(strstr(f->bodies[0], "\r\n\r\n{\"y\":3.0}\r\n")); /* as the bytes it was */
+    assert_non_null(strstr(f->bodies[0], "\"runtime\":{\"library\":\"agenthost\""));
+    assert_null(strstr(f->bodies[0], KEY));
+    assert_all_sent(f);
+    assert_int_equal(flush(f, 5000), AH_NONE); /* nothing to do: no request */
+    assert_int_equal(f->requests, 1);
+}
+
+static void test_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    ah_langsmith_set_pace(f->ls, 1, 5000);
+    run_spans(f, 3, NULL);
+    for (int i = 0; i < TURNS && count_ids(&f->posts) < 4; i++)
+        ah_loop_turn(f->core.loop, 100);
+    assert_int_equal(count_ids(&f->posts), 4);
+}
+
+static void test_pages(void **state)
+{
+    struct fixture *f = *state;
+    run_spans(f, 450, NULL);
+    assert_int_equal(flush(f, 20000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 451);
+    assert_int_equal(f->requests, 5);
+    assert_all_sent(f);
+}
+
+/* The answer never comes, the process goes: the next sends the same bytes, and 409 says that they arrived. */
+static void test_resend_is_the_same(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {.status = -1}, {.status = 409});
+    run_spans(f, 5, NULL);
+    assert_int_equal(flush(f, 300), AH_TIMEOUT);
+    assert_true(ah_langsmith_waiting(f->ls) > 0);
+    close_host(f);
+    open_host(f);
+    run_spans(f, 1, NULL); /* must not be merged into it */
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 3);
+    assert_int_equal(f->sizes[0], f->sizes[1]);
+    assert_memory_equal(f->bodies[0], f->bodies[1], f->sizes[0]);
+    assert_string_equal(f->headers[0], f->headers[1]);
+    assert_int_equal(count_ids(&f->posts), 2);
+    assert_all_sent(f);
+}
+
+/* 5xx and 429 are tried again with the same bytes; Retry-After is obeyed by not coming earlier. */
+static void test_later(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {503, "retry-after-ms: 10\n", NULL}, {429, "retry-after-ms: 10\n", "{\"error\":\"Too many\"}"},
+          {500, "retry-after-ms: 10\n", "<html>"},
+          {422, "retry-after-ms: 10\n", "{\"error\":\"multipart: NextPart: EOF\"}"});
+    run_spans(f, 2, NULL);
+    assert_int_equal(flush(f, 20000), AH_NONE);
+    assert_int_equal(f->requests, 5);
+    for (int i = 1; i < 5; i++)
+        assert_string_equal(f->bodies[0], f->bodies[i]);
+    assert_all_sent(f);
+}
+
+static void test_no_hope(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {429, "retry-after: 3600\n", "{}"});
+    run_spans(f, 2, NULL);
+    assert_int_equal(flush(f, 100000), AH_TIMEOUT); /* at once: it would not help to wait */
+    assert_int_equal(flush(f, 100000), AH_TIMEOUT);
+    assert_int_equal(f->requests, 1);
+    assert_int_equal(look(f).batches, 1);
+}
+
+/* Somebody has one of our runs: the others are not lost with it, and nothing is sent twice for good. */
+static void test_conflict(void **state)
+{
+    struct fixture *f = *state;
+    char id[AH_UUID_BYTES];
+    run_spans(f, 7, id);
+    ah_buf_add(&f->posts, id, 36);
+    ah_buf_addc(&f->posts, ' ');
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 8);
+    assert_all_sent(f);
+}
+
+static void test_culprit(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_error err = {0};
+    char id[AH_UUID_BYTES], part[64];
+    int64_t key = run_spans(f, 9, id);
+    snprintf(part, sizeof part, "name=\"post.%s\"", id);
+    f->culprit = part;
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 9);
+    struct seen s = look(f);
+    assert_int_equal(s.batches, 0);
+    assert_int_equal(s.exceptions, 1);
+    assert_int_equal(s.state, AH_EXCEPT_PARKED);
+    assert_non_null(strstr(s.reason, "Unprocessable entity: bad [secret:LANGSMITH_API_KEY]"));
+    assert_int_equal(s.delivery, AH_SENT_PARKED);
+    assert_non_null(strstr(ah_buf_str(&f->lines), "does not take a span"));
+    int requests = f->requests;
+    assert_int_equal(flush(f, 5000), AH_NONE); /* it is not tried again by itself */
+    assert_int_equal(f->requests, requests);
+    f->culprit = NULL;
+    assert_int_equal(ah_store_push(f->core.store, key, &(struct ah_store_where){0}, NULL, &err), 0);
+    ah_langsmith_wake(f->ls);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 10);
+    assert_all_sent(f);
+}
+
+/* What LangSmith would refuse for sure is not even sent. */
+static void test_checked_before(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_store *s = f->core.store;
+    struct ah_error err = {0};
+    char body[512];
+    static const char id[] = "01a202b2-c500-7a1b-8a1b-2c3d4e5f6071";
+    struct ah_run_opts opts = {.name = "root", .traced = true};
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, &err);
+    ah_store_begin(s, ah_run_key(run), 77, AH_EV_SPAN_START, 1);
+    snprintf(body, sizeof body,
+             "{\"id\":\"%s\",\"trace_id\":\"%s\",\"dotted_order\":\"20261122T100000000Z%s\",\"name\":\"n\","
+             "\"run_type\":\"chain\",\"start_time\":\"2026-11-22T10:00:00.000Z\",\"inputs\":{}}",
+             id, id, id);
+    ah_store_puts(s, body);
+    ah_store_end(s);
+    ah_store_flush(s);
+    ah_store_begin(s, ah_run_key(run), 77, AH_EV_SPAN_END, 2);
+    ah_store_puts(s, "{\"end_time\":\"2026-11-22T10:00:01.000000Z\"}");
+    ah_store_end(s);
+    ah_run_end(run, NULL, 0, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 1);
+    assert_null(strstr(f->bodies[0], id));
+    assert_int_equal(count_ids(&f->posts), 1);
+    struct seen seen = look(f);
+    assert_int_equal(seen.state, AH_EXCEPT_PARKED);
+    assert_non_null(strstr(seen.reason, "dotted_order"));
+}
+
+static void test_key_refused(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {403, NULL, "{\"error\":\"Forbidden\"}\n"});
+    run_spans(f, 2, NULL);
+    assert_int_equal(flush(f, 5000), AH_AUTH);
+    assert_int_equal(flush(f, 5000), AH_AUTH);
+    assert_int_equal(f->requests, 1);
+    assert_non_null(strstr(ah_buf_str(&f->lines), "does not accept the key (403 Forbidden)"));
+    assert_null(strstr(ah_buf_str(&f->lines), KEY));
+    struct seen s = look(f);
+    assert_int_equal(s.mine, 0); /* another process may have a better key */
+    assert_int_equal(s.batches, 1);
+    ah_langsmith_wake(f->ls);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 2);
+    assert_string_equal(f->bodies[0], f->bodies[1]);
+    assert_all_sent(f);
+}
+
+static void test_long_open(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_error err = {0};
+    struct ah_run_opts opts = {.name = "root", .traced = true, .inputs = "{\"a\":1}", .inputs_n = 7};
+    ah_langsmith_set_pace(f->ls, 1, 20);
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, &err);
+    for (int i = 0; i < TURNS && f->uploads < 1; i++)
+        ah_loop_turn(f->core.loop, 100);
+    assert_int_equal(count_ids(&f->posts), 1);
+    assert_null(strstr(f->bodies[0], "end_time"));
+    assert_non_null(strstr(f->bodies[0], ".inputs\""));
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(look(f).state, AH_EXCEPT_CREATED);
+    ah_run_end(run, "{\"b\":2}", 7, NULL);
+    ah_store_flush(f->core.store);
+    close_host(f); /* whoever comes next knows that its create was sent */
+    open_host(f);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 2);
+    assert_int_equal(count_ids(&f->posts), 1);
+    assert_int_equal(count_ids(&f->patches), 1);
+    assert_non_null(strstr(f->bodies[1], "\"end_time\""));
+    assert_non_null(strstr(f->bodies[1], ".outputs\""));
+    assert_null(strstr(f->bodies[1], ".inputs\""));
+    assert_all_sent(f);
+}
+
+/* A create that was refused does not leave its end alone. */
+static void test_long_open_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_error err = {0};
+    struct ah_run_opts opts = {.name = "root", .traced = true};
+    ah_langsmith_set_pace(f->ls, 1, 20);
+    STEPS(f, {400, NULL, "{\"error\":\"no\"}"});
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, &err);
+    for (int i = 0; i < TURNS && f->uploads < 1; i++)
+        ah_loop_turn(f->core.loop, 100);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(look(f).state, AH_EXCEPT_PARKED);
+    ah_run_end(run, NULL, 0, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 1);
+    assert_int_equal(count_ids(&f->patches), 0);
+    assert_all_sent(f);
+}
+
+static void test_no_multipart(void **state)
+{
+    struct fixture *f = *state;
+    f->no_multipart = true;
+    run_spans(f, 2, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 2);
+    assert_string_equal(f->paths[1], "/runs/batch");
+    assert_non_null(strstr(f->bodies[1], "\"error\":\"boom\"}"));
+    assert_int_equal(count_ids(&f->posts), 3);
+    run_spans(f, 0, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 3); /* it is not asked for again */
+    assert_all_sent(f);
+}
+
+static void test_switched_off(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_error err = {0};
+    close_host(f);
+    setenv("LANGSMITH_TRACING", "false", 1);
+    open_host(f);
+    int64_t key = run_spans(f, 2, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 0);
+    assert_int_equal(look(f).delivery, AH_SENT_LOCAL);
+    struct ah_trace_where target;
+    ah_trace_target(f->core.trace, &target);
+    struct ah_store_where where = {target.endpoint, target.workspace, false};
+    assert_int_equal(ah_store_push(f->core.store, key, &where, "pushed", &err), 0);
+    ah_langsmith_wake(f->ls);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 3);
+    assert_non_null(strstr(f->bodies[0], "\"session_name\":\"pushed\""));
+    assert_all_sent(f);
+}
+
+/* A destination of another address is not ours, whatever key we have. */
+static void test_other_address(void **state)
+{
+    struct fixture *f = *state;
+    run_spans(f, 2, NULL);
+    close_host(f);
+    setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:1", 1);
+    open_host(f);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(ah_langsmith_waiting(f->ls), 0);
+    run_spans(f, 1, NULL);
+    assert_int_equal(flush(f, 1200), AH_TIMEOUT); /* nobody listens */
+    assert_int_equal(ah_langsmith_waiting(f->ls), 2);
+    assert_int_equal(f->requests, 0);
+}
+
+static void test_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {.status = -1});
+    run_spans(f, 2, NULL);
+    struct ah_op *op = ah_langsmith_flush(f->ls, 60000);
+    for (int i = 0; i < TURNS && f->uploads < 1; i++)
+        ah_loop_turn(f->core.loop, 100);
+    ah_op_cancel(op);
+    assert_int_equal(wait_op(f, op), AH_CANCELLED);
+    op = ah_langsmith_flush(f->ls, 60000);
+    close_host(f); /* with an upload in flight and somebody who waits */
+    assert_int_equal(op->err.kind, AH_CANCELLED);
+    ah_op_unref(op);
+    open_host(f);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_string_equal(f->bodies[0], f->bodies[1]);
+}
+
+#define RUN_ID "01a202b2-c500-7a1b-8a1b-2c3d4e5f6071"
+
+static void test_verify(void **state)
+{
+    struct fixture *f = *state;
+    f->answers[1] = "{\"id\":\"" RUN_ID "\",\"status\":\"pending\",\"end_time\":null}";
+    f->answers[2] = "{\"id\":\"" RUN_ID "\",\"status\":\"success\",\"end_time\":\"2026-11-22T10:00:00\","
+                    "\"app_path\":\"/o/1/r/2\"}";
+    struct ah_op *op = ah_langsmith_verify(f->ls, RUN_ID, 15000);
+    assert_int_equal(wait_op(f, ah_op_ref(op)), AH_NONE);
+    assert_int_equal(f->reads, 3);
+    assert_string_equal(f->paths[0], "/runs/" RUN_ID);
+    char *url = ah_langsmith_run_url(f->ls, ah_langsmith_run(op));
+    assert_non_null(strstr(url, "http://127.0.0.1:"));
+    assert_non_null(strstr(url, "/o/1/r/2"));
+    free(url);
+    ah_op_unref(op);
+}
+
+static void test_verify_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_op *op = ah_langsmith_verify(f->ls, RUN_ID, 250);
+    assert_int_equal(wait_op(f, ah_op_ref(op)), AH_NOT_FOUND);
+    assert_non_null(strstr(op->err.message, "is not at LangSmith"));
+    assert_int_equal(ah_langsmith_run(op).type, AH_JSON_NONE);
+    ah_op_unref(op);
+    assert_int_equal(wait_op(f, ah_langsmith_read_run(f->ls, "../info")), AH_INVALID);
+    assert_int_equal(wait_op(f, ah_langsmith_read_run(f->ls, RUN_ID)), AH_NOT_FOUND);
+    f->answers[f->reads] = "<html>";
+    assert_int_equal(wait_op(f, ah_langsmith_read_run(f->ls, RUN_ID)), AH_PROTOCOL);
+    close_host(f);
+    unsetenv("LANGSMITH_API_KEY");
+    open_host(f);
+    assert_int_equal(wait_op(f, ah_langsmith_read_run(f->ls, RUN_ID)), AH_CONFIG);
+    op = ah_langsmith_verify(f->ls, RUN_ID, 60000);
+    ah_op_cancel(op);
+    ah_op_unref(op);
+}
+
+static void test_ping(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {403, NULL, "{\"error\":\"Forbidden\"}"});
+    struct ah_op *op = ah_langsmith_ping(f->ls);
+    assert_int_equal(wait_op(f, ah_op_ref(op)), AH_AUTH);
+    assert_non_null(strstr(op->err.message, "does not accept the key (403 Forbidden)"));
+    ah_op_unref(op);
+    assert_int_equal(count_ids(&f->posts), 0);
+}
+
+/* --- the wire form ------------------------------------------------------------------------------------------- */
+
+#define ID "01a202b2-c890-7c3d-ac3d-4e5f60718293"
+#define ROOT "20261122T100000000120Z" RUN_ID
+#define CHILD ROOT ".20261122T100000912004Z" ID
+
+static char *object_of(const char *start, const char *end, bool patch)
+{
+    struct ah_lswire_run run;
+    struct ah_error err = {0};
+    struct ah_buf b;
+    ah_buf_init(&b, 1 << 16);
+    if (ah_lswire_read(&run, start, strlen(start), end, end ? strlen(end) : 0, &err) != 0) {
+        ah_buf_adds(&b, err.message);
+    } else {
+        run.project = "p";
+        run.patch = patch;
+        ah_lswire_object(&b, &run);
+        assert_int_equal(ah_json_check(b.p, b.n, AH_JSON_UNIQUE_KEYS, NULL, NULL), 0);
+    }
+    char *text = ah_buf_take(&b, NULL);
+    ah_buf_drop(&b);
+    return text;
+}
+
+#define START(dotted, more)                                                                                  \
+    "{\"id\":\"" ID "\",\"trace_id\":\"" RUN_ID "\",\"parent_run_id\":\"" RUN_ID                             \
+    "\",\"dotted_order\":\"" dotted                                                                          \
+    "\",\"name\":\"n\",\"run_type\":\"tool\",\"start_time\":\"2026-11-22T10:00:00.912004Z\"" more "}"
+#define END(more) "{\"end_time\":\"2026-11-22T10:00:01.390000Z\"" more "}"
+
+static void assert_object(const char *start, const char *end, bool patch, const char *part, bool there)
+{
+    char *text = object_of(start, end, patch);
+    if ((strstr(text, part) != NULL) != there)
+        fail_msg("%s %s in %s", part, there ? "is not" : "is", text);
+    free(text);
+}
+
+static void test_wire(void **state)
+{
+    (void)state;
+    static const char start[] =
+        START(CHILD, ",\"inputs\":{\"a\":1.0},\"tags\":[\"t\"],\"metadata\":{\"m\":1}");
+    /* The end of a crashed run says nothing of tags and metadata: the start's hold. */
+    assert_object(start, END(""), false, "\"tags\":[\"t\"]", true);
+    assert_object(start, END(""), false, "\"metadata\":{\"m\":1}", true);
+    assert_object(start, END(",\"extra\":{\"metadata\":{}}"), false, "\"m\":1", false);
+    assert_object(start, END(",\"extra\":{}"), false, "\"sdk\":\"agenthost\"", true);
+    assert_object(start, END(",\"extra\":{\"runtime\":{\"sdk\":\"own\"}}"), false, "\"sdk\":\"agenthost\"",
+                  false);
+    assert_object(start, END(",\"inputs\":{\"b\":2}"), false, "\"inputs\":{\"b\":2}", true);
+    assert_object(start, END(""), true, "\"inputs\"", false);
+    assert_object(start, END(",\"inputs\":{\"b\":2}"), true, "\"inputs\":{\"b\":2}", true);
+    assert_object(start, NULL, false, "end_time", false);
+    assert_object(start, END(",\"totals\":{\"cost\":1}"), false, "totals", false);
+    char name[700] = END(",\"name\":\"");
+    name[strlen(name) - 1] = '\0'; /* the brace */
+    for (int i = 0; i < 200; i++)
+        strcat(name, "\303\244");
+    strcat(name, "\"}");
+    char *text = object_of(start, name, false);
+    struct ah_json v;
+    assert_int_equal(ah_json_check(text, strlen(text), 0, &v, NULL), 0);
+    assert_int_equal(ah_json_get(v, "name").n, 2 + 2 * 128);
+    free(text);
+}
+
+static void test_wire_refuses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *start, *end, *why;
+    } rows[] = {
+        {"[]", NULL, "damaged"},
+        {"{", NULL, "damaged"},
+        {START(CHILD, ",\"id\":\"x\""), NULL, "no UUID"},
+        {START(CHILD, ",\"run_type\":\"task\""), NULL, "run_type"},
+        {START(CHILD, ",\"inputs\":[]"), NULL, "no object"},
+        {START(CHILD, ""), END(",\"outputs\":3"), "no object"},
+        {START(CHILD, ""), END(",\"events\":{}"), "no list"},
+        {START(CHILD, ""), END(",\"error\":{}"), "no text"},
+        {START(CHILD, ""), "{}", "without an end_time"},
+        {START(ROOT, ""), NULL, "id is not that"},
+        {START(ROOT ".20261122T100000912Z" ID, ""), NULL, "wrong length"},
+        {START(ROOT ".20261122T0999x9912004Z" ID, ""), NULL, "wrong time"},
+        {START(ROOT ".20261122T090000912004Z" ID, ""), NULL, "before its parent"},
+        {START(CHILD, ",\"trace_id\":\"" ID "\""), NULL, "trace_id is not that"},
+        {START(CHILD, ",\"parent_run_id\":\"" ID "\""), NULL, "parent_run_id is not that"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_object(rows[i].start, rows[i].end, false, rows[i].why, true);
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"{\"error\":\"Forbidden\"}\n", "Forbidden"},
+        {"{\"detail\":\"Run not found\"}", "Run not found"},
+        {"{\"detail\":[{\"msg\":\"x\"}]}", "[{\"msg\":\"x\"}]"},
+        {"<html>\r\n<body>", "<html>"},
+        {"", ""},
+        {"3", ""},
+    };
+    static const char *const hosts[][2] = {
+        {"https://api.smith.langchain.com", "https://smith.langchain.com"},
+        {"https://eu.api.smith.langchain.com", "https://eu.smith.langchain.com"},
+        {"https://ls.example.com/api/v1", "https://ls.example.com"},
+        {"https://ls.example.com/api", "https://ls.example.com"},
+        {"http://127.0.0.1:4000", "http://127.0.0.1:4000"},
+    };
+    char out[400];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ah_lswire_words(rows[i][0], strlen(rows[i][0]), out, sizeof out);
+        assert_string_equal(out, rows[i][1]);
+    }
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        assert_int_equal(ah_lswire_host(hosts[i][0], out, sizeof out), 0);
+        assert_string_equal(out, hosts[i][1]);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_one_request),
+        TEST(test_by_itself),
+        TEST(test_pages),
+        TEST(test_resend_is_the_same),
+        TEST(test_later),
+        TEST(test_no_hope),
+        TEST(test_conflict),
+        TEST(test_culprit),
+        TEST(test_checked_before),
+        TEST(test_key_refused),
+        TEST(test_long_open),
+        TEST(test_long_open_refused),
+        TEST(test_no_multipart),
+        TEST(test_switched_off),
+        TEST(test_other_address),
+        TEST(test_cancelled),
+        TEST(test_verify),
+        TEST(test_verify_fails),
+        TEST(test_ping),
+        cmocka_unit_test(test_wire),
+        cmocka_unit_test(test_wire_refuses),
+        cmocka_unit_test(test_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
