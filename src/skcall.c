@@ -477,11 +477,18 @@ static int take_answer(struct ah_skcall *c, struct ah_http_op *http, struct ah_e
     if (ah_json_check(ah_buf_str(&c->text), c->text.n, 0, &c->flow.pub.answer, &why) == 0 &&
         c->flow.pub.answer.type == AH_JSON_OBJECT)
         return 0;
-    ah_err_set(
-        err, AH_PROTOCOL,
-        "cannot %s: Scalekit's answer is not the JSON object it promises (%s); check that the environment "
-        "URL leads to Scalekit itself",
-        c->row->does, why.kind ? why.message : "another kind of value");
+    const char *what = why.kind ? why.message : "another kind of value";
+    if (c->row->effect == AH_SKWIRE_UNSAFE) /* whoever answered may have done it */
+        ah_err_set(
+            err, AH_OUTCOME_UNKNOWN,
+            "cannot %s: the answer is not the JSON object that Scalekit promises (%s); it may have run "
+            "all the same, so look before you run it again",
+            c->row->does, what);
+    else
+        ah_err_set(err, AH_PROTOCOL,
+                   "cannot %s: Scalekit's answer is not the JSON object it promises (%s); check that the "
+                   "environment URL leads to Scalekit itself",
+                   c->row->does, what);
     err->status = c->status;
     err->attempts = http->res.attempts;
     ah_err_drop(&why);
