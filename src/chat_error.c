@@ -199,7 +199,7 @@ static const char *advice_of(enum ah_kind kind)
 {
     switch (kind) {
     case AH_AUTH:
-        return "check the API key and what it may do";
+        return "check the API key (OPENAI_API_KEY, or LITELLM_API_KEY) and what it may do";
     case AH_NOT_FOUND:
         return "check the model's name and the base URL";
     case AH_QUOTA:
