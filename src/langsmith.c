@@ -255,7 +255,7 @@ static struct reading *new_reading(struct ah_langsmith *ls, const char *run_id)
     ah_op_init(&r->op, &reading_class, ls->core->loop);
     r->ls = ls;
     r->poll_ms = FIRST_POLL_MS;
-    for (size_t i = 0; run_id[i] && i < sizeof r->id - 1; i++)
+    for (size_t i = 0; i < sizeof r->id - 1 && run_id[i]; i++)
         r->id[i] = run_id[i] >= 'A' && run_id[i] <= 'F' ? (char)(run_id[i] + 32) : run_id[i];
     return r;
 }

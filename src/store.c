@@ -1539,7 +1539,7 @@ static int count_run(void *arg, const struct ah_store_run *run)
 int ah_store_run_find(struct ah_store *s, const char *id, RUN_FN, void *arg, struct ah_error *err)
 {
     char low[AH_UUID_BYTES + 1] = "";
-    for (size_t i = 0; id[i] && i < AH_UUID_BYTES; i++)
+    for (size_t i = 0; i < AH_UUID_BYTES && id[i]; i++)
         low[i] = id[i] >= 'A' && id[i] <= 'F' ? (char)(id[i] + 32) : id[i];
     struct finding f = {fn, arg, 0};
     if (each_run(s, prepare(s, "SELECT " RUN_COLUMNS RUN_FIND, "t", low), count_run, &f, err) != 0)
@@ -2331,7 +2331,7 @@ static int mark_blobs(struct ah_store *s, int64_t *horizon)
 
 static int collect_blobs(struct ah_store *s, int64_t horizon, int64_t *deleted)
 {
-    int64_t lo, hi, unused;
+    int64_t lo = 0, hi = 0, unused;
     int rc = mark_blobs(s, &unused);
     if (rc == SQLITE_OK)
         rc = range_of(s, "SELECT min(n), max(n) FROM blob", &lo, &hi);
