@@ -16,21 +16,21 @@ LAYERS = [
     "err buf log clock ids secret near limits hash version",
     "json sse url multipart dotenv",
     "op loop http server store queue live trace config core scripts",
-    "openai chat chat_error chat_request scalekit skcall skwire langsmith lswire tree mcp",
+    "openai chat chat_error chat_request scalekit skcall skrows sksecret skwire langsmith lssend lswire tree mcp",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
     "host sandbox",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
-SERVICES = ["openai chat chat_error chat_request", "scalekit skcall skwire", "langsmith lswire", "mcp"]
+SERVICES = ["openai chat chat_error chat_request", "scalekit skcall skrows sksecret skwire", "langsmith lssend lswire", "mcp"]
 FOREIGN = {  # another library's header: who may include it
     r"curl/.*": "http main",
     r"uv\.h": "loop",
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store",
     r"openssl/.*": "hash queue trace",  # the journal's hot path keeps a digest context of its own
-    r"zstd\.h": "langsmith lswire",
+    r"zstd\.h": "langsmith lssend lswire",
     r"lua-cjson\.h": "luajson sandbox",
 }
 LUA_HEADERS = r"(lua|lauxlib|lualib)\.h"

@@ -16,7 +16,7 @@ OPENINGS = {
 PROGRAMS = r"(^|/)(bootstrap|CMakeLists\.txt|\.ci/run|tests/(run|bare)|tests/check/format|bench/run)$"
 # What no text names: folders of one machine, hosts of package registries, notes to oneself.
 FORBIDDEN = {
-    "machine-path": r"(?<![\w.$}/])/(work|tmp/w|root|Users)/|(?<![\w.$}/])/home/(?!mex?\b)[a-z]",  # /home/me: a test's $HOME
+    "machine-path": r"(?<![\w.$}/])/(work|tmp/w|root|Users|home/[a-z]\w*)/",
     "registry": r"registry\.npmjs|deb\.debian\.org|security\.debian\.org|snapshot\.debian|nodesource\.com|pypi\.org|files\.pythonhosted"
                 r"|proxy\.golang\.org|crates\.io|luarocks\.org/",
     "note": r"\bTO(?:DO)\b|\bFIX(?:ME)\b|\bXX(?:X)\b",
@@ -60,6 +60,8 @@ def check_words(name, text):
         return
     for rule, pattern in FORBIDDEN.items():
         for m in re.finditer(pattern, text):
+            if m.group(0).startswith("/home/") and name.startswith("tests/"):
+                continue  # what $HOME might be
             report(rule, name, text.count("\n", 0, m.start()) + 1, m.group(0))
 
 
