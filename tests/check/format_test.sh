@@ -1,6 +1,5 @@
 #!/bin/sh
-# Each of the three tools of tests/check/format fails on a planted mistake. (That the tree is clean is asked by tests/run,
-# once.) Called by ctest.
+# tests/check/format passes on the tree, and each of its three tools fails on a planted mistake. Called by ctest.
 set -eu
 . "$(dirname "$0")/lib.sh"
 check="$here/format"
@@ -22,6 +21,7 @@ refused() { # tool
   fi
 }
 
+clean "the tree is clean" "$check"
 tree
 clean "a clean tree passes" "$check" "$work/tree"
 tree
