@@ -30,7 +30,7 @@ FOREIGN = {  # another library's header: who may include it
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store",
     r"openssl/.*": "hash queue trace",  # the journal's hot path keeps a digest context of its own
-    r"zstd\.h": "langsmith lssend lswire",
+    r"zstd\.h": "langsmith ls*",
     r"lua-cjson\.h": "luajson sandbox",
 }
 LUA_HEADERS = r"(lua|lauxlib|lualib)\.h"
