@@ -459,8 +459,6 @@ static void create_account(struct account *a)
     ah_json_put_str(&w, f->connection);
     ah_json_key(&w, "identifier");
     ah_json_put_str(&w, f->identifier);
-    ah_json_key(&w, "connected_account");
-    ah_json_put_raw(&w, "{}", 2);
     ah_json_end_object(&w);
     char *args = ah_buf_take(&b, NULL);
     ah_buf_drop(&b);

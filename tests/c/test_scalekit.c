@@ -7,6 +7,7 @@
 #include "scalekit.h"
 #include "secret.h"
 #include "server.h"
+#include "skrows.h"
 #include "skwire.h"
 #include "store.h"
 #include "trace.h"
@@ -225,16 +226,29 @@ static int build(const char *row, const char *args, struct ah_buf *url, struct a
     struct ah_json v;
     ah_buf_init(url, AH_SKWIRE_URL_BYTES);
     ah_buf_init(body, AH_SKWIRE_BODY_BYTES);
-    assert_int_equal(ah_json_check(args, strlen(args), 0, &v, NULL), 0);
+    if (ah_json_check(args, strlen(args), 0, &v, NULL) != 0)
+        fail_msg("%s", args);
     return ah_skwire_build(ah_skwire_row(row), "https://h", v, url, body, err);
 }
+
+/* 'x' as "x": JSON that can be read here. */
+static void with_quotes(const char *s, char *out, size_t size)
+{
+    snprintf(out, size, "%s", s);
+    for (char *p = out; (p = strchr(p, '\'')) != NULL;)
+        *p = '"';
+}
+
+struct build_case {
+    const char *row, *args, *url, *body, *error;
+};
+
+static void check_builds(const struct build_case *cases, size_t count);
 
 static void test_build(void **state)
 {
     (void)state;
-    static const struct {
-        const char *row, *args, *url, *body, *error;
-    } cases[] = {
+    static const struct build_case cases[] = {
         {"list_scoped_tools",
          "{\"identifier\":\"a b&c=\\u00e9\",\"tool_names\":[\"x\",\"y "
          "z\"],\"providers\":[],\"page_size\":100,"
@@ -250,10 +264,11 @@ static void test_build(void **state)
         {"execute_tool", "{\"tool_name\":\"t\",\"tool_input\":{},\"identifier\":\"\"}",
          "https://h/api/v1/execute_tool", "{\"tool_name\":\"t\"}", NULL},
         {"execute_tool", "{\"tool_input\":{}}", NULL, NULL, "tool_name of execute_tool is missing"},
-        {"execute_tool", "{\"tool_name\":\"\"}", NULL, NULL, "at least 1 character"},
+        {"execute_tool", "{\"tool_name\":\"\"}", NULL, NULL, "tool_name of execute_tool must not be empty"},
         {"execute_tool", "{\"tool_name\":\"t\",\"tool_input\":[]}", NULL, NULL, "must be an object"},
         {"execute_tool", "{\"tool_name\":\"t\",\"params\":{}}", NULL, NULL, "takes no field 'params'"},
-        {"get_connected_account_details", "{\"connection_name\":\"gm/ail\"}", NULL, NULL, "letters, digits"},
+        {"get_connected_account_details", "{\"connection_name\":\"gm/ail\"}", NULL, NULL,
+         "only these characters: a-zA-Z0-9_: -"},
         {"get_connected_account_details", "{\"identifier\":\"a\\u0000b\"}", NULL, NULL, "NUL"},
         {"get_connected_account_details", "{\"identifier\":7}", NULL, NULL, "must be a string"},
         {"get_connected_account_details", "{\"id\":\"ca_34567890123456789012345678901x\"}", NULL, NULL,
@@ -263,11 +278,177 @@ static void test_build(void **state)
         {"list_scoped_tools", "{\"identifier\":\"u\",\"tool_names\":[1]}", NULL, NULL, "must be a string"},
         {"list_scoped_tools", "{}", NULL, NULL, "identifier of list_scoped_tools is missing"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    check_builds(cases, sizeof cases / sizeof *cases);
+}
+
+/* Every way that a row places its arguments, and every kind of limit. */
+static void test_build_rows(void **state)
+{
+    (void)state;
+    static const struct build_case cases[] = {
+        {"create_connected_account", "{'connection_name':'gmail','identifier':'u'}",
+         "https://h/api/v1/connected_accounts",
+         "{'connector':'gmail','identifier':'u','connected_account':{}}", NULL},
+        {"create_connected_account",
+         "{'connection_name':'c','identifier':'u','api_config':{'base_url':'x'},'authorization_details':"
+         "{'oauth_token':{'access_token':'a','refresh_token':'','scopes':'one'}}}",
+         "https://h/api/v1/connected_accounts",
+         "{'connector':'c','identifier':'u','connected_account':{'authorization_details':{'oauth_token':"
+         "{'access_token':'a','scopes':['one']}},'api_config':{'base_url':'x'}}}",
+         NULL},
+        {"create_connected_account",
+         "{'connection_name':'c','identifier':'u','authorization_details':{'oauth_token':{}}}",
+         "https://h/api/v1/connected_accounts",
+         "{'connector':'c','identifier':'u','connected_account':{'authorization_details':{'oauth_token':{}}}"
+         "}",
+         NULL},
+        {"update_connected_account",
+         "{'id':'ca_1','authorization_details':{'static_auth':{'details':{'api_key':'k'}}}}",
+         "https://h/api/v1/connected_accounts",
+         "{'id':'ca_1','connected_account':{'authorization_details':{'static_auth':{'details':{'api_key':"
+         "'k'}}}}}",
+         NULL},
+        {"update_connected_account", "{'id':'ca_1','authorization_details':{'google_dwd':{'subject':'a@b'}}}",
+         "https://h/api/v1/connected_accounts",
+         "{'id':'ca_1','connected_account':{'authorization_details':{'google_dwd':{'subject':'a@b'}}}}",
+         NULL},
+        {"update_connected_account", "{'id':'ca_1','authorization_details':{}}", NULL, NULL,
+         "authorization_details of update_connected_account must have exactly one member"},
+        {"update_connected_account",
+         "{'id':'ca_1','authorization_details':{'oauth_token':{},'google_dwd':{'subject':'s'}}}", NULL, NULL,
+         "exactly one member"},
+        {"update_connected_account", "{'id':'ca_1','authorization_details':{'static_auth':{'api_key':'k'}}}",
+         NULL, NULL, "static_auth takes no field 'api_key'"},
+        {"update_connected_account", "{'id':'ca_1','authorization_details':{'google_dwd':{}}}", NULL, NULL,
+         "subject of google_dwd is missing"},
+        {"update_connected_account", "{'id':'acc_1'}", NULL, NULL, "must begin with ca_"},
+        {"delete_connected_account", "{'identifier':'u'}", NULL, NULL, "must know which account"},
+        {"delete_connected_account", "{'connection_name':'c','identifier':'u'}",
+         "https://h/api/v1/connected_accounts:delete", "{'connector':'c','identifier':'u'}", NULL},
+        {"disconnect_connected_account", "{'id':'ca_1'}",
+         "https://h/api/v1/connected_accounts/ca_1:disconnect", "{}", NULL},
+        {"disconnect_connected_account", "{'id':'..'}", NULL, NULL, "must be an id"},
+        {"get_connected_account_by_id", "{'id':'a/b'}", "https://h/api/v1/connected_accounts/a%2Fb", "",
+         NULL},
+        {"search_connected_accounts", "{'query':'ab'}", NULL, NULL, "at least 3 characters"},
+        {"search_connected_accounts", "{'query':'abc','page_size':31}", NULL, NULL, "from 0 to 30"},
+        {"search_connected_accounts", "{'query':'\u00e4b '}",
+         "https://h/api/v1/connected_accounts:search?query=%C3%A4b%20", "", NULL},
+        {"list_connected_accounts", "{'connection_names':['a','b'],'query':''}",
+         "https://h/api/v1/connected_accounts?connection_names=a&connection_names=b", "", NULL},
+        {"verify_connected_account_user", "{'auth_request_id':'r','identifier':'  '}", NULL, NULL,
+         "must not be empty"},
+        {"get_authorization_link",
+         "{'connection_name':'c','identifier':'u','user_verify_url':'javascript:x'}", NULL, NULL,
+         "must begin with http://|https://"},
+        {"create_connection", "{'provider_key':'GMAIL','key_id':'gmail'}",
+         "https://h/api/v1/connections?flags.is_app=true", "{'provider_key':'GMAIL','key_id':'gmail'}", NULL},
+        {"update_connection", "{'connection_id':'conn_1','connection':{'debug_enabled':true}}",
+         "https://h/api/v1/connections/conn_1", "{'debug_enabled':true}", NULL},
+        {"enable_connection", "{'connection_id':'conn_1'}", "https://h/api/v1/connections/conn_1:enable", "",
+         NULL},
+        {"list_providers", "{'provider_type':'CUSTOM'}",
+         "https://h/api/v1/providers?filter.provider_type=CUSTOM", "", NULL},
+        {"list_providers", "{'provider_type':'custom'}", NULL, NULL, "one of DEFAULT|CUSTOM|ALL"},
+        {"create_custom_provider",
+         "{'display_name':'My CRM','auth_patterns':[{'type':'BEARER','fields':[]}],'proxy_url':'https://x'"
+         ",'proxy_enabled':false,'metadata':{'region':'eu'}}",
+         "https://h/api/v1/custom-providers",
+         "{'display_name':'My CRM','auth_patterns':[{'type':'BEARER','fields':[]}],'proxy_url':'https://x'"
+         ",'proxy_enabled':false,'metadata':{'region':'eu'}}",
+         NULL},
+        {"create_custom_provider", "{'display_name':'My-CRM','auth_patterns':[{}]}", NULL, NULL,
+         "only these characters"},
+        {"create_custom_provider", "{'display_name':'C','auth_patterns':{}}", NULL, NULL,
+         "at least 1 element"},
+        {"create_custom_provider", "{'display_name':'C','auth_patterns':['x']}", NULL, NULL,
+         "must be an object"},
+        {"create_custom_provider", "{'display_name':'C','auth_patterns':[{}],'proxy_url':'http://x'}", NULL,
+         NULL, "must begin with https://"},
+        {"create_custom_provider", "{'display_name':'C','auth_patterns':[{}],'metadata':{'ab':'x'}}", NULL,
+         NULL, "a name of metadata must have at least 3"},
+        {"create_custom_provider", "{'display_name':'C','auth_patterns':[{}],'metadata':{'abc':1}}", NULL,
+         NULL, "a value of metadata must be a string"},
+        {"update_custom_provider",
+         "{'identifier':'CRM:1','display_name':'C','auth_patterns':[{'type':'BASIC'}]}",
+         "https://h/api/v1/custom-providers/CRM%3A1",
+         "{'display_name':'C','auth_patterns':[{'type':'BASIC'}]}", NULL},
+        {"list_tools", "{'summary':true,'tool_names':['a','b'],'connection_name':'c'}",
+         "https://h/api/v1/tools?filter.summary=true&filter.tool_name=a&filter.tool_name=b"
+         "&filter.connector=c",
+         "", NULL},
+        {"list_tools", "{'summary':'yes'}", NULL, NULL, "true or false"},
+        {"create_tool", "{'tool':{'definition':{}}}", "https://h/api/v1/tools", "{'definition':{}}", NULL},
+        {"delete_tool", "{'id':'x'}", NULL, NULL, "must begin with tol_"},
+        {"set_default_tool", "{'name':'t','schema_version':'1','tool_version':'12345678901'}", NULL, NULL,
+         "at most 10"},
+        {"create_mcp_config",
+         "{'name':'daily-1','connection_tool_mappings':[{'connection_name':'gmail','tools':{}},"
+         "{'connection_name':'slack','tools':['a']}]}",
+         "https://h/api/v1/mcp/configs",
+         "{'name':'daily-1','connection_tool_mappings':[{'connection_name':'gmail'},"
+         "{'connection_name':'slack','tools':['a']}]}",
+         NULL},
+        {"create_mcp_config", "{'name':'Daily'}", NULL, NULL, "only these characters: a-z0-9_-"},
+        {"create_mcp_config", "{'name':'d','connection_tool_mappings':[{'tools':[]}]}", NULL, NULL,
+         "connection_name of connection_tool_mappings is missing"},
+        {"create_mcp_config",
+         "{'name':'d','connection_tool_mappings':[1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6]}",
+         NULL, NULL, "at most 25 elements, not 26"},
+        {"create_mcp_session_token", "{'mcp_config_id':'cfg_1','identifier':'u','expiry':3600}",
+         "https://h/api/v1/mcp/configs/cfg_1/tokens", "{'identifier':'u','expiry':'3600s'}", NULL},
+        {"create_mcp_session_token", "{'mcp_config_id':'cfg_1','identifier':'u','expiry':59}", NULL, NULL,
+         "from 60 to 86400"},
+        {"list_mcp_connected_accounts", "{'config_id':'cfg_1','identifier':'u','include_auth_link':true}",
+         "https://h/api/v1/mcp/configs/cfg_1/connected_accounts",
+         "{'identifier':'u','include_auth_link':true}", NULL},
+        {"get_mcp_instance_auth_state", "{'instance_id':'inst_1','include_auth_links':true}",
+         "https://h/api/v1/mcp/instances/inst_1:get_auth_state?include_auth_links=true", "", NULL},
+        {"list_tool_calls", "{'status':['success','oops']}", NULL, NULL, "one of success|"},
+        {"list_tool_calls", "{'start_time':'yesterday'}", NULL, NULL, "a time like"},
+        {"list_tool_calls", "{'start_time':'2026-11-22T10:00:00+01:00','page_size':100}",
+         "https://h/api/v1/agentkit/"
+         "tool_call_logs?start_time=2026-11-22T10%3A00%3A00%2B01%3A00&page_size=100",
+         "", NULL},
+        {"list_events", "{'page_size':5}", "https://h/api/v1/events?page_size=5", "{}", NULL},
+        {"list_events", "{'event_types':'connected_account.created'}", "https://h/api/v1/events",
+         "{'event_types':['connected_account.created']}", NULL},
+    };
+    check_builds(cases, sizeof cases / sizeof *cases);
+}
+
+/* Whatever a row says, it can be built and names things that are there. */
+static void test_rows(void **state)
+{
+    (void)state;
+    for (const struct ah_skwire_row *r = ah_skrows_all(); r->name; r++) {
+        assert_ptr_equal(ah_skwire_row(r->name), r);
+        assert_true(r->path[0] == '/' && r->does && r->fields);
+        assert_true(!r->items == !r->iterates);
+        for (const char *p = strchr(r->path, '{'); p; p = strchr(p + 1, '{')) {
+            bool there = false;
+            for (const struct ah_skwire_field *f = r->fields; f->name; f++)
+                there |= f->place == AH_SKWIRE_PATH && strncmp(f->name, p + 1, strcspn(p + 1, "}")) == 0;
+            assert_true(there);
+        }
+        if (r->items)
+            assert_true(r->effect == AH_SKWIRE_READS && r->resend);
+        if (r->effect == AH_SKWIRE_UNSAFE)
+            assert_false(r->resend);
+    }
+}
+
+static void check_builds(const struct build_case *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
         struct ah_buf url, body;
         struct ah_error err = {0};
-        int r = build(cases[i].row, cases[i].args, &url, &body, &err);
-        assert_int_equal(r, cases[i].error ? -1 : 0);
+        char args[1000], want[1000];
+        with_quotes(cases[i].args, args, sizeof args);
+        with_quotes(cases[i].body ? cases[i].body : "", want, sizeof want);
+        int r = build(cases[i].row, args, &url, &body, &err);
+        if (r != (cases[i].error ? -1 : 0))
+            fail_msg("%s: %s", args, err.message);
         if (cases[i].error) {
             if (!strstr(err.message, cases[i].error))
                 print_message("%s\n", err.message);
@@ -275,7 +456,7 @@ static void test_build(void **state)
             assert_non_null(strstr(err.message, cases[i].error));
         } else {
             assert_string_equal(ah_buf_str(&url), cases[i].url);
-            assert_string_equal(ah_buf_str(&body), cases[i].body);
+            assert_string_equal(ah_buf_str(&body), want);
         }
         ah_err_drop(&err);
         ah_buf_drop(&url);
@@ -1028,6 +1209,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_build),
+        cmocka_unit_test(test_build_rows),
+        cmocka_unit_test(test_rows),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_nearest),
         FAR_TEST(test_settings),
