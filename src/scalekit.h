@@ -31,8 +31,11 @@ struct ah_scalekit_tool {
     const char *connection_name; /* NULL: not known */
 };
 
+struct ah_http_res;
+
 struct ah_scalekit_op {
     struct ah_op op;                /* first */
+    const struct ah_http_res *res;  /* of skproxy.h: what the connected service answered; NULL: nothing */
     struct ah_json answer;          /* see each function */
     const struct ah_json *items;    /* of a list */
     struct ah_scalekit_tool *tools; /* of get_tools */

@@ -8,6 +8,7 @@
 #include "http.h"
 #include "log.h"
 #include "secret.h"
+#include "sksecret.h"
 #include "url.h"
 #include "version.h"
 
@@ -19,6 +20,7 @@
 
 #define PAGES_BYTES ((size_t)64 << 20) /* of one list, all pages together */
 #define PAGES_COUNT 1000
+#define HEADERS_MAX (AH_SKCALL_HEADERS_MAX + 8)
 #define TOKEN_BYTES ((size_t)64 << 10)
 #define TOKEN_MARGIN_S 60
 #define TOKEN_LIFE_S 3600 /* when the service does not say */
@@ -441,15 +443,29 @@ static struct ah_op *await_token(struct ah_scalekit *sk, struct ah_error *err)
 static void classify_call(void *arg, const struct ah_http_res *res, struct ah_error *err)
 {
     struct ah_skcall *c = arg;
-    if (res->status >= 400 && err->kind != AH_NONE)
+    bool unsafe = c->effect_class == AH_EFFECT_UNSAFE;
+    if (c->row->raw && res->status >= 300 && res->status < 400)
+        ah_err_drop(err); /* not followed, but an answer: 308 asks for more of an upload */
+    else if (res->status >= 400 && err->kind != AH_NONE && c->row->raw)
+        ah_skwire_proxy_refusal(c->row, unsafe, res->status, ah_buf_str(&res->body), res->body.n, err);
+    else if (res->status >= 400 && err->kind != AH_NONE)
         ah_skwire_refusal(c->row, res->status, ah_buf_str(&res->body), res->body.n, err);
+}
+
+/* What may hold secrets of accounts is wiped. */
+static void drop_bytes(struct ah_buf *b)
+{
+    if (b->p)
+        explicit_bzero(b->p, b->n);
+    ah_buf_drop(b);
 }
 
 static void drop_call(struct ah_skcall_flow *f)
 {
     struct ah_skcall *c = (struct ah_skcall *)f;
     ah_buf_drop(&c->url);
-    ah_buf_drop(&c->body);
+    drop_bytes(&c->body);
+    free(c->header_text);
     ah_buf_drop(&c->text);
     free(c->what);
     free(c->args);
@@ -460,12 +476,31 @@ static void end_call(struct ah_skcall_flow *f)
     struct ah_skcall *c = (struct ah_skcall *)f;
     struct ah_op *op = &f->pub.op;
     bool ok = op->err.kind == AH_NONE;
+    const struct ah_buf *text = f->pub.res ? &f->pub.res->body : ok ? &c->text : NULL;
     ah_effect_end(c->effect, op->issued, op->completed, ok ? c->status : op->err.status,
-                  ok ? c->text.p : NULL, ok ? c->text.n : 0, ok ? NULL : &op->err);
+                  text ? ah_buf_str(text) : NULL, text ? text->n : 0, ok ? NULL : &op->err);
     c->effect = NULL;
 }
 
 void ah_skcall_begin(struct ah_skcall *c);
+
+/* Secrets of accounts stay here; what goes on holds their names. */
+static int hide_secrets(struct ah_skcall *c, struct ah_error *err)
+{
+    struct ah_buf named;
+    struct ah_json *answer = &c->flow.pub.answer;
+    bool found;
+    ah_buf_init(&named, AH_HTTP_BODY_BYTES);
+    int r = ah_sksecret_take(c->flow.sk->core->secrets, c->row, *answer, &named, &found, err);
+    if (r == 0 && found) {
+        drop_bytes(&c->text);
+        c->text = named;
+        ah_json_check(ah_buf_str(&c->text), c->text.n, 0, answer, NULL);
+        return 0;
+    }
+    ah_buf_drop(&named);
+    return r;
+}
 
 /* A 2xx answer must be one JSON object. */
 static int take_answer(struct ah_skcall *c, struct ah_http_op *http, struct ah_error *err)
@@ -476,7 +511,7 @@ static int take_answer(struct ah_skcall *c, struct ah_http_op *http, struct ah_e
     struct ah_error why = {0};
     if (ah_json_check(ah_buf_str(&c->text), c->text.n, 0, &c->flow.pub.answer, &why) == 0 &&
         c->flow.pub.answer.type == AH_JSON_OBJECT)
-        return 0;
+        return hide_secrets(c, err);
     const char *what = why.kind ? why.message : "another kind of value";
     if (c->row->effect == AH_SKWIRE_UNSAFE) /* whoever answered may have done it */
         ah_err_set(
@@ -499,19 +534,29 @@ static void on_answer(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct ah_skcall *c = (struct ah_skcall *)f;
     struct ah_error err = {0};
-    if (child->err.kind == AH_NONE) {
+    bool refused = ah_skwire_is_token_refused(&child->err) ||
+                   (c->row->raw && child->err.kind == AH_AUTH && child->err.status == 401);
+    if (child->err.kind == AH_NONE && !c->row->raw) {
         take_answer(c, (struct ah_http_op *)child, &err);
         ah_skcall_finish(f, &err);
         return;
     }
-    if (!c->renewed && ah_skwire_is_token_refused(&child->err)) {
+    if (!c->renewed && refused) {
         c->renewed = true; /* refused before anything was done: the one case of a second sending */
         if (f->sk->token_round == c->round)
             f->sk->token_until_us = 0;
         ah_skcall_begin(c);
         return;
     }
-    ah_skcall_fail(f, &child->err);
+    if (c->row->raw && ((struct ah_http_op *)child)->res.status) {
+        ah_skcall_keep(f, child);
+        f->pub.res = &((struct ah_http_op *)child)->res;
+        c->status = f->pub.res->status;
+    }
+    if (child->err.kind == AH_NONE)
+        ah_skcall_finish(f, NULL);
+    else
+        ah_skcall_fail(f, &child->err);
 }
 
 static enum ah_effect_class class_of(const struct ah_skwire_row *row)
@@ -541,6 +586,18 @@ static int intend(struct ah_skcall *c, struct ah_error *err)
     return 0;
 }
 
+/* Through the proxy all other headers are the caller's: they go on to the connected service. */
+static size_t put_raw_headers(const struct ah_skcall *c, struct ah_http_header *h)
+{
+    size_t n = 0;
+    h[n++] = (struct ah_http_header){"Authorization", c->flow.sk->token};
+    h[n++] = (struct ah_http_header){"connection_name", c->flow.connection};
+    h[n++] = (struct ah_http_header){"identifier", c->flow.identifier};
+    for (size_t i = 0; i < c->header_count && n < HEADERS_MAX; i++)
+        h[n++] = c->headers[i];
+    return n;
+}
+
 static void send_call(struct ah_skcall *c)
 {
     struct ah_scalekit *sk = c->flow.sk;
@@ -549,20 +606,25 @@ static void send_call(struct ah_skcall *c)
         ah_skcall_finish(&c->flow, &err);
         return;
     }
-    struct ah_http_header headers[8];
+    struct ah_http_header headers[HEADERS_MAX];
+    const char *method = c->method[0] ? c->method : c->row->method;
     struct ah_http_req req = {
-        .method = c->row->method,
+        .method = method,
         .url = c->url.p,
         .headers = headers,
-        .header_count = put_headers(headers, sk->token, ah_skwire_content_type(c->row)),
+        .header_count = c->row->raw ? put_raw_headers(c, headers)
+                                    : put_headers(headers, sk->token, ah_skwire_content_type(c->row)),
         .body = c->body.p,
         .body_n = c->body.n,
-        .has_body = c->body.n > 0,
+        .has_body = c->body.n > 0 || c->has_body,
         .idempotent = c->row->resend,
+        .refuse_redirects = c->row->raw,
         .total_ms = c->total_ms,
         .classify = classify_call,
         .arg = c,
     };
+    if (!c->row->resend && (strcmp(method, "PUT") == 0 || strcmp(method, "DELETE") == 0))
+        req.retry.max = -1; /* http.c would repeat these by their method */
     c->round = sk->token_round;
     struct ah_http_op *http = ah_http_send(sk->core->http, &req, &err);
     ah_skcall_run(&c->flow, http ? &http->op : NULL, &err, on_answer);
@@ -611,7 +673,11 @@ struct ah_skcall *ah_skcall_make(struct ah_scalekit *sk, const struct ah_scaleki
     c->total_ms = row->total_ms ? row->total_ms : AH_SKWIRE_TOTAL_MS;
     ah_buf_init(&c->url, AH_SKWIRE_URL_BYTES);
     ah_buf_init(&c->body, AH_SKWIRE_BODY_BYTES);
-    if (ah_skwire_build(row, sk->base, object, &c->url, &c->body, err) != 0) {
+    if (ah_sksecret_hide(sk->core->secrets, object) != 0) {
+        ah_err_set(err, AH_MEMORY, "out of memory");
+        n = 0;
+    }
+    if (n == 0 || ah_skwire_build(row, sk->base, object, &c->url, &c->body, err) != 0) {
         c->flow.pub.op.done = true; /* never begun: nobody is to be told */
         ah_op_unref(&c->flow.pub.op);
         return NULL;

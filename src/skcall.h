@@ -1,11 +1,13 @@
 /* What flows of Scalekit calls stand on: one call, lists of pages, and a small state machine over ops.
- * Private to scalekit.c. */
+ * Private to scalekit.c and skproxy.c. */
 #ifndef AH_SKCALL_H
 #define AH_SKCALL_H
 
+#include "http.h"
 #include "scalekit.h"
 #include "skwire.h"
 
+#define AH_SKCALL_HEADERS_MAX 64   /* of a caller, through the proxy */
 #define AH_SKCALL_KNOWN_SLOTS 1024 /* direct-mapped: a collision only costs one more look-up */
 
 /* connection and identifier -> account id, and account id -> connection. */
@@ -66,6 +68,12 @@ struct ah_skcall {
     struct ah_buf url, body, text; /* text: the answer, to which results point */
     unsigned round;                /* of the token it was sent with */
     bool renewed;
+    /* of the proxy: set before it begins; header texts live in `header_text` */
+    char method[16]; /* "" = the row's */
+    const struct ah_http_header *headers;
+    size_t header_count;
+    char *header_text;
+    bool has_body;
     int64_t total_ms;
     int status;
     /* how its intent is journalled */
