@@ -30,7 +30,33 @@ function Accounts:make(connector, identifier, status)
   return account
 end
 
+local function fresh_token(world)
+  return "emulated-" .. world:alnum(24)
+end
+
+-- What the service adds to the details that it was given: secrets it got with them.
+local function complete(world, details, expires)
+  local dwd, idp = details.google_dwd, details.trusted_idp
+  if dwd and not dwd.access_token then
+    dwd.access_token, dwd.scopes, dwd.token_expires_at = fresh_token(world), json.array { "emulated" }, expires
+  elseif idp and not idp.access_key_id then
+    idp.access_key_id, idp.secret_access_key = "AKIA" .. world:digits(16), fresh_token(world)
+    idp.session_token, idp.expiry = fresh_token(world), expires
+  end
+end
+
+-- A token that ran out is renewed before it is shown; keys do not run out.
+function Accounts:renew(account)
+  local expires = account.token_expires_at and text.micros(account.token_expires_at)
+  if account.status ~= "ACTIVE" or not expires or self.world:now() * 1e6 < expires then return end
+  local token = account.details and account.details.oauth_token
+  if token then token.access_token = fresh_token(self.world) end
+  account.token_expires_at = self.world:stamp(self.world:now() + 3600)
+  self.emit("token_refresh_succeeded", account)
+end
+
 function Accounts:authorize(account, status)
+  local old = account.status
   account.status = status
   account.updated_at = self.world:stamp()
   if status == "ACTIVE" then
@@ -40,7 +66,10 @@ function Accounts:authorize(account, status)
         .. self.world:alnum(24),
         scopes = json.array { "emulated" }, domain = "" },
     }
+    complete(self.world, account.details, account.token_expires_at)
+    if account.details.static_auth then account.token_expires_at = nil end
   end
+  if old ~= status then self.emit("status_updated", account, { old_status = old }) end
 end
 
 -- The account of a pair, or nil. In the default mode it comes to be, unless the request is in trouble "pending".
@@ -72,11 +101,23 @@ function Accounts:of(identifier, request)
   return list
 end
 
+-- A connection: { provider =, type =, enabled = } or only the provider's key.
+function Accounts:add_connection(name, fields)
+  if type(fields) == "string" then fields = { provider = fields } end
+  local connection = { id = "conn_" .. self.world:digits(18), provider = fields.provider:upper(), name = name,
+    type = fields.type or "OAUTH", enabled = fields.enabled ~= false }
+  self.connections[name] = connection
+  self.names[#self.names + 1] = name
+  table.sort(self.names)
+  return connection
+end
+
 -- with: "list" (no config), "details" (no secrets) or "auth" (secrets too)
-local function show(account, with)
+local function show(account, with, request)
   local out = {
     id = account.id, identifier = account.identifier, connector = account.connector,
-    connection_id = account.connection_id, provider = account.provider, status = account.status,
+    connection_id = account.connection_id, status = account.status,
+    provider = request.forms.provider_case == "lower" and account.provider:lower() or account.provider,
     authorization_type = account.authorization_type, updated_at = account.updated_at,
     token_expires_at = account.token_expires_at, last_used_at = account.last_used_at,
   }
@@ -181,7 +222,7 @@ local function list_accounts(self, request, wanted)
   if given(q.identifier) and self.mode == "active" then self:of(q.identifier, request) end
   for _, account in ipairs(self.order) do
     local keep = wanted(account)
-    if keep then rows[#rows + 1] = show(account, "list") end
+    if keep then rows[#rows + 1] = show(account, "list", request) end
   end
   return rows
 end
@@ -213,7 +254,7 @@ local function get_list(self, request)
       and (not q.provider or a.provider:lower() == q.provider:lower()) and (#names == 0 or named[a.connector])
       and (not q.query or has(a.identifier, q.query) or has(a.provider, q.query) or has(a.connector, q.query))
   end)
-  return answer_list(rows, request, { max = 99, tokens = "offset" })
+  return answer_list(rows, request, { max = request.forms.accounts_page_100 == "taken" and 100 or 99, tokens = "offset" })
 end
 
 local function get_search(self, request)
@@ -247,6 +288,9 @@ local function read_details(body)
     found = key
   end
   if found == "oauth_token" and (given(details.oauth_token.access_token) or "") == "" then return {} end
+  if found == "static_auth" and is_object(details.static_auth) and not is_object(details.static_auth.details) then
+    details.static_auth = { details = details.static_auth } -- the flat form of an older SDK
+  end
   return { details = found and details }
 end
 
@@ -262,9 +306,18 @@ local function post_create(self, request)
     return reply.violations { { "connector", "value is required", "required" } } end
   if not identifier or identifier == "" then
     return reply.violations { { "identifier", "value is required", "required" } } end
-  if not self.connections[connector] then return not_found() end
+  if not self.connections[connector] then
+    if request.forms.unknown_connection == "400" then
+      return reply.grpc("INVALID_ARGUMENT", ("connection %s not found"):format(connector))
+    end
+    return not_found()
+  end
   if self.by_key[key_of(connector, identifier)] then
-    return reply.grpc("ALREADY_EXISTS", "connected account already exists", { error_code = "RESOURCE_ALREADY_EXISTS" })
+    return reply.grpc(request.forms.duplicate_account == "400" and "INVALID_ARGUMENT" or "ALREADY_EXISTS",
+      "connected account already exists", { error_code = "RESOURCE_ALREADY_EXISTS" })
+  end
+  if not self.connections[connector].enabled then
+    return reply.grpc("PERMISSION_DENIED", "the connection is disabled")
   end
   local account = self:make(connector, identifier, "PENDING_AUTH")
   if credentials.details then
@@ -272,7 +325,8 @@ local function post_create(self, request)
     self:authorize(account, "ACTIVE")
   end
   account.api_config = given(body.connected_account.api_config) or {}
-  return reply.json(201, { connected_account = show(account, "auth") })
+  self.emit("created", account)
+  return reply.json(201, { connected_account = show(account, "auth", request) })
 end
 
 local function put_update(self, request)
@@ -287,18 +341,26 @@ local function put_update(self, request)
     self:authorize(account, "ACTIVE")
   end
   for k, v in pairs(given(body.connected_account.api_config) or {}) do account.api_config[k] = v end
-  return reply.json(200, { connected_account = show(account, "auth") })
+  account.updated_at = self.world:stamp()
+  self.emit("updated", account)
+  return reply.json(200, { connected_account = show(account, "auth", request) })
 end
 
 local function get_one(self, request, with)
   local account, refused = self:select(request.query, request)
-  if not account then return table.unpack(refused) end
+  if not account then
+    if with == "auth" and given(request.query.id) and request.forms.unknown_account_id == "500" then
+      return reply.grpc("INTERNAL", "internal error")
+    end
+    return table.unpack(refused)
+  end
   if request.trouble and request.trouble.what == "expired" then self:authorize(account, "EXPIRED") end
+  if with == "auth" then self:renew(account) end
   if account.status == "PENDING_AUTH" and self.approve_after then
     account.polls = (account.polls or 0) + 1
     if account.polls >= self.approve_after then self:authorize(account, "ACTIVE") end
   end
-  return reply.json(200, { connected_account = show(account, with) })
+  return reply.json(200, { connected_account = show(account, with, request) })
 end
 
 local function post_delete(self, request)
@@ -306,148 +368,43 @@ local function post_delete(self, request)
   if not body then return reply.grpc("INVALID_ARGUMENT", "the body is not a JSON object") end
   local account, refused = self:select(body, request)
   if not account then return table.unpack(refused) end
+  if self.held_by_mcp(account) then
+    return reply.grpc("INVALID_ARGUMENT", "the connected account is part of an MCP server",
+      { error_code = "MCP_SERVER_EXISTS_FOR_CONNECTED_ACCOUNT" })
+  end
   self:remove(account)
+  self.emit("deleted", account)
   return reply.json(200, {})
 end
 
-local function post_disconnect(self, request)
+local function get_by_id(self, request)
   local account = self.by_id[request.params.id]
   if not account then return not_found() end
+  return reply.json(200, { connected_account = show(account, "details", request) })
+end
+
+-- By the id of the path, or by what the body selects when the path says "-".
+local function post_disconnect(self, request)
+  local account, refused = self.by_id[request.params.id or ""], nil
+  if not account and not request.params.id then account, refused = self:select(request:object() or {}, request) end
+  if not account then return table.unpack(refused or { not_found() }) end
   self:authorize(account, "DISCONNECTED")
-  return reply.json(200, { connected_account = show(account, "details") })
-end
-
-local function post_magic_link(self, request)
-  local body = request:object()
-  if not body then return reply.grpc("INVALID_ARGUMENT", "the body is not a JSON object") end
-  local bad = M.check_limits(body, { "state", "user_verify_url" })
-  if #bad > 0 then return reply.violations(bad) end
-  local connector, identifier = given(body.connector), given(body.identifier)
-  local account, refused = self:select(body, request)
-  if not account then
-    -- an unknown pair of a known connection: the call makes the account
-    local makes = connector and identifier and not given(body.id) and self.connections[connector]
-    if not makes then return table.unpack(refused) end
-    account = self:make(connector, identifier, "PENDING_AUTH")
-  end
-  local link = {
-    uuid = self.world:uuid(), account = account, expires = self.world:now() + self.link_seconds,
-    state = given(body.state) or "", verify_url = given(body.user_verify_url) or "",
-  }
-  self.links[link.uuid] = link
-  return reply.json(200, { link = request:base_url() .. "/magicLink/" .. link.uuid,
-    expiry = self.world:stamp(link.expires) })
-end
-
-local function post_verify(self, request)
-  local body = request:object()
-  if not body then return reply.grpc("INVALID_ARGUMENT", "the body is not a JSON object") end
-  local bad = {}
-  for _, row in ipairs { { "auth_request_id", 1000 }, { "identifier", 200 } } do
-    local v = given(body[row[1]])
-    if type(v) ~= "string" or v == "" or #v > row[2] then
-      bad[#bad + 1] = { row[1], ("value length must be 1 to %d characters"):format(row[2]), "string.min_len" }
-    end
-  end
-  if #bad > 0 then return reply.violations(bad) end
-  local link = self.verifications[body.auth_request_id]
-  if not link then return not_found() end
-  if link.account.identifier ~= body.identifier then
-    return reply.grpc("PERMISSION_DENIED", "identifier does not match the connected account")
-  end
-  self.verifications[body.auth_request_id] = nil
-  self:authorize(link.account, "ACTIVE")
-  return reply.json(200, { post_user_verify_redirect_url = request:base_url() .. "/magicLink/" .. link.uuid })
-end
-
--- The page ---------------------------------------------------------------------------------------------
-
-local PAGE = [[<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>%s</title>
-<style>body{font:16px sans-serif;max-width:34em;margin:4em auto;padding:0 1em}
-button{font:inherit;padding:.5em 1.2em}</style>
-</head><body><h1>%s</h1>%s<p><small>This is agenthost's emulator. No account is touched.</small></p></body></html>
-]]
-
-local FORM = [[<p><b>%s</b> wants to be connected for <b>%s</b>.</p>
-<form method="post"><button name="decision" value="approve">Approve</button>
-<button name="decision" value="deny">Deny</button></form>]]
-
-local function page(status, title, body) return reply.html(status, PAGE:format(title, title, body)) end
-
-local function finish(self, link, request)
-  link.used = true
-  if link.verify_url ~= "" then
-    local id = "authreq_" .. self.world:alnum(24)
-    self.verifications[id] = link
-    self:authorize(link.account, "PENDING_VERIFICATION")
-    local mark = link.verify_url:find("?", 1, true) and "&" or "?"
-    local to = ("%s%sauth_request_id=%s&state=%s"):format(link.verify_url, mark, id, text.encode_url(link.state))
-    return 302, { location = to }, ""
-  end
-  self:authorize(link.account, "ACTIVE")
-  self.world.log(("account %s of %s is ACTIVE"):format(link.account.connector, request.path))
-  return page(200, "Connected", "<p>The account is connected. You can close this page.</p>")
-end
-
-local function show_link(self, request)
-  local link = self.links[request.params.uuid]
-  if not link then return page(404, "Unknown link", "<p>There is no such authorization link.</p>") end
-  if link.used then return page(200, "Connected", "<p>This link was used. You can close this page.</p>") end
-  if self.world:now() > link.expires then
-    return page(410, "Link expired", "<p>Ask for a new authorization link.</p>")
-  end
-  local decision = request.query.approve and "approve"
-  if request.method == "POST" and not decision then
-    local form = text.pairs_of(request.body)
-    decision = #form == 0 and "approve" or nil
-    for _, pair in ipairs(form) do
-      if pair[1] == "decision" then decision = pair[2] end
-    end
-  end
-  if decision == "approve" then return finish(self, link, request) end
-  if decision == "deny" then
-    link.used = true
-    return page(200, "Denied", "<p>Nothing was connected.</p>")
-  end
-  return page(200, "Connect " .. text.html(link.account.connector),
-    FORM:format(text.html(link.account.connector), text.html(link.account.identifier)))
-end
-
-local function get_connections(self, request)
-  local q = request.query
-  if q.provider and (q.provider == "" or #q.provider > 50) then
-    return reply.violations { { "provider", "value length must be 1 to 50 characters", "string.max_len" } }
-  end
-  local rows = {}
-  for _, name in ipairs(self.names) do
-    local c = self.connections[name]
-    if not q.provider or c.provider == q.provider then
-      rows[#rows + 1] = {
-        id = c.id, provider_key = c.provider, key_id = name, type = c.type, status = "COMPLETED", enabled = true,
-        provider = "CUSTOM", organization_id = "", organization_name = "", ui_button_title = "",
-          domains = json.array {},
-        created_at = "2026-01-02T08:00:00Z",
-      }
-    end
-  end
-  local found, following, previous = M.page(rows, request, { max = 30 })
-  if not found then return reply.violations(following) end
-  return reply.json(200, { connections = found, total_size = #rows, next_page_token = following,
-    prev_page_token = previous })
+  return reply.json(200, { connected_account = show(account, "details", request) })
 end
 
 -- options of the scenario: connections {name = PROVIDER}, accounts "active" | "pending" | list,
 -- link_seconds, approve_after
 function M.new(world, scenario)
   local self = setmetatable({ world = world, by_key = {}, by_id = {}, order = {}, links = {}, verifications = {},
-    connections = {}, names = {}, link_seconds = scenario.link_seconds, approve_after = scenario.approve_after },
+    connections = {}, names = {}, verification = scenario.verification,
+    link_seconds = scenario.link_seconds, approve_after = scenario.approve_after },
       Accounts)
-  for name in pairs(scenario.connections) do self.names[#self.names + 1] = name end
-  table.sort(self.names)
-  for _, name in ipairs(self.names) do
-    self.connections[name] = { id = "conn_" .. world:digits(18), provider = scenario.connections[name], type = "OAUTH" }
-  end
+  self.emit = function() end
+  self.held_by_mcp = function() return false end
+  local names = {}
+  for name in pairs(scenario.connections) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do self:add_connection(name, scenario.connections[name]) end
   self.mode = type(scenario.accounts) == "string" and scenario.accounts or "listed"
   if self.mode == "listed" then
     for _, row in ipairs(scenario.accounts) do
@@ -462,23 +419,21 @@ function M.new(world, scenario)
 end
 
 function M.install(self, app)
-  local function add(method, path, where, handler)
-    app:route("scalekit", where, method, path, function(request) return handler(self, request) end)
+  local function add(method, path, handler)
+    app:route("scalekit", "accounts", method, path, function(request) return handler(self, request) end)
   end
   local base = "/api/v1/connected_accounts"
-  add("GET", base, "accounts", get_list)
-  add("POST", base, "accounts", post_create)
-  add("PUT", base, "accounts", put_update)
-  add("GET", base .. "/auth", "accounts", function(s, r) return get_one(s, r, "auth") end)
-  add("GET", base .. "/details", "accounts", function(s, r) return get_one(s, r, "details") end)
-  add("POST", base .. "/magic_link", "link", post_magic_link)
-  add("POST", base .. "/user/verify", "accounts", post_verify)
-  add("POST", base .. ":delete", "accounts", post_delete)
-  add("GET", base .. ":search", "accounts", get_search)
-  add("POST", base .. "/{id}:disconnect", "accounts", post_disconnect)
-  add("GET", "/api/v1/connections/app", "connections", get_connections)
-  app:route("scalekit", "page", "GET", "/magicLink/{uuid}", function(r) return show_link(self, r) end, { open = true })
-  app:route("scalekit", "page", "POST", "/magicLink/{uuid}", function(r) return show_link(self, r) end, { open = true })
+  add("GET", base, get_list)
+  add("POST", base, post_create)
+  add("PUT", base, put_update)
+  add("GET", base .. "/auth", function(s, r) return get_one(s, r, "auth") end)
+  add("GET", base .. "/details", function(s, r) return get_one(s, r, "details") end)
+  add("GET", base .. "/this", function(s, r) return get_one(s, r, "details") end)
+  add("GET", base .. "/{id}", get_by_id)
+  add("POST", base .. ":delete", post_delete)
+  add("GET", base .. ":search", get_search)
+  add("POST", base .. "/-:disconnect", post_disconnect)
+  add("POST", base .. "/{id}:disconnect", post_disconnect)
 end
 
 return M

@@ -1,6 +1,7 @@
 -- /__emulator/…: switches and looking in, for tests of other programs. Called by app.lua; needs no key and
 -- shows none.
 local json = require "host.json"
+local forms_of = require "emulator.forms"
 local reply = require "emulator.reply"
 
 local M = {}
@@ -53,9 +54,23 @@ local function post_account(app, request)
   return reply.json(200, { id = account.id, status = account.status })
 end
 
+local function post_forms(app, request)
+  local body = json.decode(request.body)
+  if type(body) ~= "table" then return reply.json(400, { error = "the body is not a JSON object" }) end
+  local all = {}
+  for k, v in pairs(app.forms) do all[k] = v end
+  for k, v in pairs(body) do all[k] = v end
+  local forms, message = forms_of.new(all)
+  if not forms then return reply.json(400, { error = message }) end
+  app.forms = forms
+  return reply.json(200, { forms = forms })
+end
+
 local ROUTES = {
   ["GET /state"] = function(app) return reply.json(200, state(app)) end,
   ["GET /requests"] = function(app) return reply.json(200, { requests = list_of(app.kept) }) end,
+  ["GET /webhooks"] = function(app) return reply.json(200, { deliveries = list_of(app.webhooks.list) }) end,
+  ["POST /forms"] = post_forms,
   ["POST /trouble"] = post_trouble,
   ["DELETE /trouble"] = function(app)
     app.troubles:clear()

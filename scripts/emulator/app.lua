@@ -7,20 +7,30 @@
 local json = require "host.json"
 local accounts = require "emulator.accounts"
 local admin = require "emulator.admin"
+local connections = require "emulator.connections"
+local forms_of = require "emulator.forms"
 local github = require "emulator.github"
 local gmail = require "emulator.gmail"
 local googlecalendar = require "emulator.googlecalendar"
 local langsmith = require "emulator.langsmith"
 local langsmith_read = require "emulator.langsmith_read"
+local link = require "emulator.link"
+local logs = require "emulator.logs"
+local mcp = require "emulator.mcp"
+local mcp_instances = require "emulator.mcp_instances"
 local notion = require "emulator.notion"
 local openai = require "emulator.openai"
+local providers = require "emulator.providers"
+local proxy = require "emulator.proxy"
 local reply = require "emulator.reply"
 local router = require "emulator.router"
 local scalekit = require "emulator.scalekit"
 local scenario_of = require "emulator.scenario"
 local slack = require "emulator.slack"
 local text = require "emulator.text"
+local tool_admin = require "emulator.tool_admin"
 local troubles_of = require "emulator.troubles"
+local webhooks = require "emulator.webhooks"
 local world_of = require "emulator.world"
 
 local M = {}
@@ -49,19 +59,13 @@ function Request:object()
   local value = json.decode(self.body)
   if not world_of.is_object(value) then return nil end
   if self.service == "scalekit" then
-    local out = {}
-    for k, v in pairs(value) do out[snake(k)] = v end
-    local account = out.connected_account
-    if world_of.is_object(account) then
-      for k, v in pairs(account) do
-        if snake(k) ~= k then
-          account[k] = nil
-          account[snake(k)] = v
-          break
-        end
-      end
+    local function renamed(object)
+      local out = {}
+      for k, v in pairs(object) do out[snake(k)] = v end
+      return out
     end
-    return out
+    value = renamed(value)
+    if world_of.is_object(value.connected_account) then value.connected_account = renamed(value.connected_account) end
   end
   return value
 end
@@ -105,10 +109,27 @@ function App:reset()
   for name, action in pairs(scenario.tools) do actions[name] = action end
   self.accounts = accounts.new(world, scenario)
   self.scalekit = scalekit.new(world, scenario, self.accounts, actions)
+  self.providers = providers.new(world, self.scalekit.catalog)
+  self.mcp = mcp.new(world, self.accounts, self.scalekit.catalog)
+  self.webhooks = webhooks.new(world, scenario.webhook)
+  self.webhooks.send = self.send_webhook
+  self.accounts.emit = function(kind, account, more) webhooks.emit(self.webhooks, kind, account, more) end
+  self.accounts.held_by_mcp = function(account) return mcp_instances.holds(self.mcp, account) end
+  self.proxy = proxy.new { world = world, accounts = self.accounts, scalekit = self.scalekit,
+    providers = self.providers, scenario = scenario, actions = actions }
+  self.forms = scenario.forms
   self.openai = openai.new(world, scenario)
   self.langsmith = langsmith.new(world)
   accounts.install(self.accounts, self)
+  link.install(self.accounts, self)
+  connections.install(self.accounts, self)
+  providers.install(self.providers, self)
   scalekit.install(self.scalekit, self)
+  tool_admin.install(self.scalekit, self)
+  logs.install(self.scalekit, self)
+  mcp.install(self.mcp, self)
+  mcp_instances.install(self.mcp, self)
+  proxy.install(self.proxy, self)
   openai.install(self.openai, self)
   langsmith.install(self.langsmith, self)
   langsmith_read.install(self.langsmith, self)
@@ -160,6 +181,8 @@ local function run_route(app, route, request)
   local trouble, complaint = app.troubles:meet(route, request)
   if complaint then return reply.json(400, { error = "x-agenthost-trouble: " .. complaint }) end
   request.trouble = trouble
+  request.forms, complaint = forms_of.of(app.forms, request.headers["x-agenthost-form"])
+  if complaint then return reply.json(400, { error = "x-agenthost-form: " .. complaint }) end
   if trouble and not trouble.after then
     local status, headers, body = troubles_of.instead(trouble, route)
     if status then return status, headers, body end

@@ -95,7 +95,7 @@ end
 local function add_event(cal, c, p)
   local now = cal.world:now()
   local e, fault = fill({ id = cal.world:pick("0123456789abcdefghijklmnopqrstuv", 26), status = "confirmed",
-    attendees = {}, timezone = c.timezone, made = now, version = 1, from = now, to = now }, p)
+    attendees = {}, timezone = c.timezone, made = now, version = 1 }, p)
   if not e then return nil, fault end
   c.events[#c.events + 1] = e
   cal.written[#cal.written + 1] = { calendar = c.id, id = e.id, summary = e.summary, start = text.instant(e.from) }

@@ -59,6 +59,13 @@ function M.start(options)
   end
   local ok, app = pcall(app_of.new, copy)
   if not ok then return nil, { kind = "config", message = tostring(app) } end
+  app.send_webhook = function(delivery)
+    require("host.task").spawn(function()
+      local _, err = require("host.http").post(delivery.url, { headers = delivery.headers, body = delivery.body })
+      if err then app.world.log("webhook: " .. tostring(err)) end
+    end)
+  end
+  app.webhooks.send = app.send_webhook
   local server, err = require("host.server").listen {
     port = copy.port or 0, address = copy.address, handler = function(req) return on_request(app, req) end,
   }

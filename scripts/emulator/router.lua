@@ -17,9 +17,9 @@ function Router:add(method, path, route)
   end
   local names = {}
   local escaped = path:gsub("[%-%.%+%*%?%^%$%%%(%)%[%]]", "%%%0")
-  local pattern = escaped:gsub("{(%w+)}", function(name)
+  local pattern = escaped:gsub("{(%w+)(%%?%*?)}", function(name, star)
     names[#names + 1] = name
-    return "([^/]-)"
+    return star ~= "" and "(.*)" or "([^/]-)" -- {path*}: all that follows
   end)
   self.patterns[#self.patterns + 1] = { method = method, pattern = "^" .. pattern .. "$", names = names, route = route }
 end

@@ -1,5 +1,5 @@
--- Scalekit beside accounts: token, providers, tools, execute_tool, the log of tool calls. Called by app.lua.
--- Refuses what the service refuses; what a tool does is in gmail.lua, slack.lua, github.lua.
+-- Scalekit's token, tools and execute_tool. Called by app.lua. Refuses what the service refuses; what a tool
+-- does is in gmail.lua, slack.lua and their like.
 local json = require "host.json"
 local accounts_of = require "emulator.accounts"
 local catalog_of = require "emulator.catalog"
@@ -51,36 +51,21 @@ local function provider_names(self)
   return names
 end
 
-local function get_providers(self, request)
-  local wanted = request.query.identifier
-  if wanted and not wanted:find("^[%w_:%-]*$") then
-    return reply.violations { { "identifier", "value does not match regex pattern `^[a-zA-Z0-9_:-]*$`",
-      "string.pattern" } }
-  end
-  local rows = {}
-  for i, name in ipairs(provider_names(self)) do
-    local p = self.catalog.providers[name]
-    if (not wanted or wanted == name) and request.query["filter.provider_type"] ~= "CUSTOM" then
-      rows[#rows + 1] = {
-        id = "prv_" .. name:lower(), identifier = name, display_name = p.label, description = p.label .. " (emulated)",
-        categories = json.array {}, auth_patterns = json.array { { type = "OAUTH", display_name = "OAuth 2.0" } },
-          icon_src = "",
-        display_priority = i, coming_soon = false, proxy_url = "", proxy_enabled = false, is_custom = false,
-        is_custom_mcp = false, metadata = {},
-      }
-    end
-  end
-  local page, following, previous = accounts_of.page(rows, request, {})
-  if not page then return reply.violations(following) end
-  return reply.json(200, { providers = page, total_size = #rows, next_page_token = following,
-    prev_page_token = previous })
-end
-
 local function set_of(list)
   if #list == 0 then return nil end
   local set = {}
   for _, v in ipairs(list) do set[v] = true end
   return set
+end
+
+-- A tool as this request wants it: one source names the schema `input`.
+local function show_tool(tool, request)
+  if request.forms.tool_schema == "input_schema" then return tool end
+  local out, definition = {}, {}
+  for k, v in pairs(tool) do out[k] = v end
+  for k, v in pairs(tool.definition) do definition[k ~= "input_schema" and k or "input"] = v end
+  out.definition = definition
+  return out
 end
 
 local function get_tools(self, request)
@@ -94,14 +79,19 @@ local function get_tools(self, request)
   if #bad > 0 then return reply.violations(bad) end
   if q["filter.connector"] and not self.accounts.connections[q["filter.connector"]] then
     return accounts_of.not_found() end
+  local account_id, identifier = q["filter.connected_account_id"], q["filter.identifier"]
+  if account_id and not self.accounts.by_id[account_id] then return accounts_of.not_found() end
+  if identifier and #self.accounts:of(identifier, request) == 0 then return accounts_of.not_found() end
   local named = set_of(request:values "filter.tool_name")
+  local wanted = q["filter.provider"]
+  if wanted and request.forms.provider_filter == "loose" then wanted = wanted:upper() end
   local rows = {}
   for _, provider in ipairs(provider_names(self)) do
     for _, tool in ipairs(self.catalog.providers[provider].tools) do
       local d = tool.definition
-      if (not q["filter.provider"] or q["filter.provider"] == provider) and (not named or named[d.name])
+      if (not wanted or wanted == provider) and (not named or named[d.name])
         and (not search or (d.name .. " " .. d.description):lower():find(search:lower(), 1, true)) then
-        rows[#rows + 1] = tool
+        rows[#rows + 1] = show_tool(tool, request)
       end
     end
   end
@@ -166,7 +156,9 @@ local function get_scoped(self, request)
   if not identifier or identifier == "" then bad[#bad + 1] = { "identifier", "value is required", "required" } end
   local tool_names = request:values "filter.tool_names"
   local filtered = #tool_names + #request:values "filter.connection_names" + #request:values "filter.providers" > 0
-  if not filtered then bad[#bad + 1] = { "filter", "value is required", "required" } end
+  if not filtered and request.forms.scoped_filter == "required" then
+    bad[#bad + 1] = { "filter", "value is required", "required" }
+  end
   if #bad > 0 then return reply.violations(bad) end
   local chosen, refused = scoped_accounts(self, request, identifier)
   if not chosen then return table.unpack(refused) end
@@ -176,7 +168,7 @@ local function get_scoped(self, request)
       local provider = self.catalog.providers[account.provider]
       for _, tool in ipairs(provider and provider.tools or {}) do
         if not named or named[tool.definition.name] then
-          rows[#rows + 1] = { tool = tool, identifier = identifier, connected_account_id = account.id }
+          rows[#rows + 1] = { tool = show_tool(tool, request), identifier = identifier, connected_account_id = account.id }
         end
       end
     end
@@ -192,13 +184,13 @@ local function get_available(self, request)
   if not identifier or identifier == "" then bad[#bad + 1] = { "identifier", "value is required", "required" } end
   if #bad > 0 then return reply.violations(bad) end
   local mine = self.accounts:of(identifier, request)
-  if #mine == 0 then return accounts_of.not_found() end
+  if #mine == 0 and request.forms.available_unknown == "404" then return accounts_of.not_found() end
   local rows, seen = {}, {}
   for _, account in ipairs(mine) do
     local provider = self.catalog.providers[account.provider]
     if provider and not seen[account.provider] then
       seen[account.provider] = true
-      for _, tool in ipairs(provider.tools) do rows[#rows + 1] = tool end
+      for _, tool in ipairs(provider.tools) do rows[#rows + 1] = show_tool(tool, request) end
     end
   end
   local page, following, previous = accounts_of.page(rows, request, {})
@@ -293,13 +285,14 @@ local function post_execute(self, request)
   if #bad > 0 then return reply.violations(bad) end
   local tool = self.catalog.tools[name]
   if not tool then
-    return reply.grpc(self.unknown_tool_status == 404 and "NOT_FOUND" or "INVALID_ARGUMENT",
+    return reply.grpc(request.forms.unknown_tool == "404" and "NOT_FOUND" or "INVALID_ARGUMENT",
       ("tool %s not found"):format(name))
   end
   local account, refused = account_of_call(self, body, tool, request)
   if not account then return table.unpack(refused) end
   if request.trouble and request.trouble.what == "expired" then self.accounts:authorize(account, "EXPIRED") end
   if account.status ~= "ACTIVE" then
+    if request.forms.inactive_account == "404" then return accounts_of.not_found() end
     return reply.grpc("FAILED_PRECONDITION", ("connected account is not active: status %s"):format(account.status))
   end
   if account.provider ~= tool.provider then
@@ -323,41 +316,9 @@ local function post_execute(self, request)
   return reply.json(200, { data = data, execution_id = entry.execution_id })
 end
 
-local function get_logs(self, request)
-  local q = request.query
-  local statuses, providers = set_of(request:values "status"), set_of(request:values "provider")
-  local from, to = q.start_time and text.micros(q.start_time), q.end_time and text.micros(q.end_time)
-  if (q.start_time and not from) or (q.end_time and not to) then
-    return reply.violations { { q.start_time and not from and "start_time" or "end_time", "value is not a timestamp",
-      "timestamp" } }
-  end
-  local rows = {}
-  for _, entry in ipairs(self.logs) do
-    local at = text.micros(entry.started_at)
-    local keep = (not statuses or statuses[entry.status]) and (not providers or providers[entry.provider])
-      and (not from or at >= from) and (not to or at <= to)
-    for _, field in ipairs { "connection_id", "connected_account_id", "identifier", "agent_run_id",
-      "connection_name" } do
-      keep = keep and (not q[field] or q[field] == entry[field])
-    end
-    if keep then rows[#rows + 1] = entry end
-  end
-  local page, following, previous = accounts_of.page(rows, request, { default = 20, max = 100 })
-  if not page then return reply.violations(following) end
-  return reply.json(200, { tool_call_logs = page, total_size = #rows, next_page_token = following,
-    prev_page_token = previous })
-end
-
-local function get_log(self, request)
-  for _, entry in ipairs(self.logs) do
-    if entry.execution_id == request.params.id then return reply.json(200, { tool_call_log = entry }) end
-  end
-  return accounts_of.not_found()
-end
-
 function M.new(world, scenario, accounts, actions)
   local self = { world = world, accounts = accounts, actions = actions, tokens = {}, logs = {},
-    catalog = catalog_of.new(), unknown_tool_status = scenario.unknown_tool_status }
+    catalog = catalog_of.new() }
   for _, tool in ipairs(scenario.extra_tools) do catalog_of.add(self.catalog, tool) end
   return self
 end
@@ -368,13 +329,10 @@ function M.install(self, app)
   end
   add("POST", "/oauth/token", "token", post_token, { open = true })
   add("GET", "/keys", "token", function() return reply.json(200, { keys = json.array {} }) end, { open = true })
-  add("GET", "/api/v1/providers", "providers", get_providers)
   add("GET", "/api/v1/tools", "tools", get_tools)
   add("GET", "/api/v1/tools/scoped", "scoped", get_scoped)
   add("GET", "/api/v1/tools/available", "available", get_available)
   add("POST", "/api/v1/execute_tool", "execute", post_execute)
-  add("GET", "/api/v1/agentkit/tool_call_logs", "logs", get_logs)
-  add("GET", "/api/v1/agentkit/tool_call_logs/{id}", "logs", get_log)
 end
 
 return M

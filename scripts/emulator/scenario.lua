@@ -1,5 +1,7 @@
 -- What an emulator starts from: the built-in data, and the Lua file of a user on top of it. Called by
 -- app.lua; `default` builds fresh tables each time, so that nothing is shared between two emulators.
+local forms_of = require "emulator.forms"
+
 local M = {}
 
 -- Every field a scenario may have, with its type.
@@ -8,7 +10,8 @@ M.FIELDS = {
   notion = "table", connections = "table",
   accounts = "string|table", approve_after = "number", link_seconds = "number", unknown_tool_status = "number",
   tools = "table", extra_tools = "table", model = "function", rules = "table", models = "table", troubles = "table",
-  context_tokens = "number",
+  context_tokens = "number", forms = "table", verification = "string", proxy = "table", webhook = "table",
+  gateway = "boolean|table",
 }
 
 local function mails()
@@ -118,9 +121,10 @@ function M.default()
     slack = slack(), github = github(), googlecalendar = googlecalendar(), notion = notion(),
     connections = { gmail = "GMAIL", slack = "SLACK", github = "GITHUB", googlecalendar = "GOOGLECALENDAR",
       notion = "NOTION" },
-    accounts = "active", link_seconds = 300, unknown_tool_status = 400, tools = {}, extra_tools = {}, rules = {},
+    accounts = "active", link_seconds = 300, tools = {}, extra_tools = {}, rules = {},
       models = {},
-    troubles = {}, context_tokens = 128000,
+    troubles = {}, context_tokens = 128000, forms = {}, verification = "users", proxy = {}, webhook = {},
+    gateway = false,
   }
 end
 
@@ -154,6 +158,15 @@ function M.merge(user)
   if type(scenario.accounts) == "string" and scenario.accounts ~= "active" and scenario.accounts ~= "pending" then
     return nil, 'accounts of a scenario must be "active", "pending" or a list'
   end
+  if scenario.verification ~= "users" and scenario.verification ~= "custom" then
+    return nil, 'verification of a scenario must be "users" or "custom"'
+  end
+  local forms = {}
+  for k, v in pairs(scenario.forms) do forms[k] = v end
+  forms.unknown_tool = forms.unknown_tool or scenario.unknown_tool_status
+  local checked, message = forms_of.new(forms)
+  if not checked then return nil, message end
+  scenario.forms = checked
   return scenario
 end
 

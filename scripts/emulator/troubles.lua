@@ -104,8 +104,12 @@ local GRPC = {
   ["504"] = { "DEADLINE_EXCEEDED", "deadline exceeded" },
 }
 
-local function scalekit_answer(trouble)
+local function scalekit_answer(trouble, route)
   local row = GRPC[trouble.what]
+  if row and route.where == "proxy" then -- the proxy's own refusals have a shape of their own
+    return reply.json(tonumber(trouble.what), { detail = trouble.message or row[2],
+      code = trouble.what == "401" and "UNAUTHORIZED" or row[1] })
+  end
   if not row then return nil end
   return reply.grpc(row[1], trouble.message or row[2], { error_code = trouble.code or row[3] or row[1] })
 end
@@ -198,7 +202,7 @@ function M.instead(trouble, route)
   local status, headers, body = broken_body(trouble)
   if not status then
     local make = ANSWERS[route.service]
-    if make then status, headers, body = make(trouble) end
+    if make then status, headers, body = make(trouble, route) end
   end
   if status and trouble.retry_after then headers["retry-after"] = ("%g"):format(trouble.retry_after) end
   return status, headers, body
