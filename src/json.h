@@ -50,6 +50,9 @@ int ah_json_check(const char *p, size_t n, int flags, struct ah_json *out, struc
 
 /* Member of an object by its decoded key; absent when v is no object or has no such key. */
 struct ah_json ah_json_get(struct ah_json v, const char *key);
+/* Several members in one pass: to[i] is what ah_json_get(v, keys[i]) answers. `keys` ends with NULL and
+ * names none twice. */
+void ah_json_pick(struct ah_json v, const char *const *keys, struct ah_json *to);
 /* Steps down keys: ah_json_path(v, "choices", "0", "message", NULL); a decimal key indexes arrays. */
 struct ah_json ah_json_path(struct ah_json v, ...) __attribute__((sentinel));
 struct ah_json ah_json_at(struct ah_json v, size_t index); /* element of an array, from 0 */
