@@ -89,14 +89,18 @@ int ah_buf_vaddf(struct ah_buf *b, const char *fmt, va_list args)
 {
     va_list again;
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, again);
+    size_t room = b->p && !b->failed ? b->cap - b->n : 0; /* where it fits, it is written once */
+    int n = vsnprintf(room ? b->p + b->n : NULL, room, fmt, again);
     va_end(again);
     char *to = n < 0 ? NULL : ah_buf_reserve(b, (size_t)n);
     if (!to) {
+        if (room)
+            b->p[b->n] = '\0';
         b->failed = true;
         return -1;
     }
-    vsnprintf(to, (size_t)n + 1, fmt, args);
+    if ((size_t)n >= room)
+        vsnprintf(to, (size_t)n + 1, fmt, args);
     b->n += (size_t)n;
     return 0;
 }
