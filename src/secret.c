@@ -3,8 +3,10 @@
  * Called by every layer that writes: log, journal, errors, answers. Must never print, and must never
  * leave a copy of a value in memory that was given back to the allocator.
  *
- * How it searches: a bitmap of the first two bytes of all texts tells, with one look-up a byte, where
- * none can begin. Where one may, a hash of four bytes leads to a chain of texts, longest first. */
+ * How it searches: no text is shorter than AH_SECRET_MIN_BYTES, so one that begins at any of the next
+ * places has the pair of bytes at the end of that stretch among its first ones. A bitmap tells, with one
+ * look-up a stretch, where none can begin; another, of the first two bytes, tells it place by place.
+ * Where one may, a hash of four bytes leads to a chain of texts, longest first. */
 #include "secret.h"
 
 #include "buf.h"
@@ -15,7 +17,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define PREFIX_BYTES 4 /* of the hash; every text is longer */
+#define PREFIX_BYTES 4                          /* of the hash; every text is longer */
+#define STRETCH_BYTES (AH_SECRET_MIN_BYTES - 1) /* places that one pair of bytes speaks for */
 #define BUCKET_BITS 10
 #define BUCKET_COUNT (1u << BUCKET_BITS)
 
@@ -41,8 +44,9 @@ struct ah_secrets {
     struct entry *entries; /* newest first */
     struct pattern *buckets[BUCKET_COUNT];
     uint64_t starts[65536 / 64];
-    size_t longest;      /* pattern */
-    size_t longest_name; /* for the size of a masked text */
+    uint64_t within[65536 / 64]; /* pairs of bytes among the first AH_SECRET_MIN_BYTES of any text */
+    size_t longest;              /* pattern */
+    size_t longest_name;         /* for the size of a masked text */
 };
 
 /* What a form of JSON escapes beyond what it must. */
@@ -111,10 +115,24 @@ static size_t bucket_of(const char *p)
     return (x * 2654435761u) >> (32 - BUCKET_BITS);
 }
 
+static unsigned pair_at(const char *p)
+{
+    return (unsigned)(unsigned char)p[0] << 8 | (unsigned char)p[1];
+}
+
+static bool has_pair(const uint64_t *set, unsigned pair)
+{
+    return set[pair / 64] >> (pair % 64) & 1;
+}
+
+static void add_pair(uint64_t *set, unsigned pair)
+{
+    set[pair / 64] |= UINT64_C(1) << (pair % 64);
+}
+
 static bool may_start(const struct ah_secrets *s, const char *p)
 {
-    unsigned key = (unsigned)(unsigned char)p[0] << 8 | (unsigned char)p[1];
-    return s->starts[key / 64] >> (key % 64) & 1;
+    return has_pair(s->starts, pair_at(p));
 }
 
 /* Registers one text for `e`. A text that is there already keeps its first name. */
@@ -134,8 +152,9 @@ static int add_pattern(struct ah_secrets *s, const struct entry *e, const char *
     *q = (struct pattern){.next = *at, .name = e->name, .n = n};
     memcpy(q->p, p, n);
     *at = q;
-    unsigned key = (unsigned)(unsigned char)p[0] << 8 | (unsigned char)p[1];
-    s->starts[key / 64] |= UINT64_C(1) << (key % 64);
+    add_pair(s->starts, pair_at(p));
+    for (size_t i = 0; i < STRETCH_BYTES; i++)
+        add_pair(s->within, pair_at(p + i));
     if (n > s->longest)
         s->longest = n;
     return 0;
@@ -432,9 +451,15 @@ static bool find_span(const struct ah_secrets *s, const char *p, size_t n, size_
         return false;
     const struct pattern *q = NULL;
     size_t last = n - AH_SECRET_MIN_BYTES;
-    for (; from <= last; from++)
+    for (; from <= last; from++) {
+        /* The pair at the end of the stretch lies in p: from + STRETCH_BYTES <= n - 1. */
+        while (from <= last && !has_pair(s->within, pair_at(p + from + STRETCH_BYTES - 1)))
+            from += STRETCH_BYTES;
+        if (from > last)
+            break;
         if (may_start(s, p + from) && (q = match_at(s, p + from, n - from)) != NULL)
             break;
+    }
     if (!q)
         return false;
     const struct pattern *best = q;
