@@ -11,6 +11,7 @@
 
 #define HASHED_NAME_CHARS 55 /* then '_' and 8 hex digits make 64 */
 #define SOURCES_COUNT 16     /* told apart in the message about too many tools */
+#define OTHERS_COUNT 8       /* members of a message that go as they are */
 #define LIST_CHARS 600       /* of ids or counts named in a message */
 
 static int fail_memory(struct ah_error *err)
@@ -148,10 +149,14 @@ static void put_wire_name(struct ah_json_writer *w, const struct ah_chat_names *
     char wire[AH_CHAT_REQUEST_NAME_BYTES + 1];
     struct ah_buf b;
 
-    ah_buf_init(&b, AH_CHAT_NAME_BYTES);
-    ah_json_str(name, &b);
-    wire_of(names, ah_buf_str(&b), b.n, wire);
-    ah_buf_drop(&b);
+    if (ah_json_is_plain(name)) {
+        wire_of(names, name.p + 1, name.n - 2, wire);
+    } else {
+        ah_buf_init(&b, AH_CHAT_NAME_BYTES);
+        ah_json_str(name, &b);
+        wire_of(names, ah_buf_str(&b), b.n, wire);
+        ah_buf_drop(&b);
+    }
     ah_json_put_str(w, wire);
 }
 
@@ -176,10 +181,32 @@ static void put_raw_key(struct ah_json_writer *w, struct ah_json key)
 {
     struct ah_buf b;
 
+    if (ah_json_is_plain(key)) {
+        ah_json_keyn(w, key.p + 1, key.n - 2);
+        return;
+    }
     ah_buf_init(&b, AH_CHAT_TEXT_BYTES);
     ah_json_str(key, &b);
     ah_json_keyn(w, ah_buf_str(&b), b.n);
     ah_buf_drop(&b);
+}
+
+/* Whether there may be a {} or [] anywhere inside: what has none goes as it came. */
+static bool may_hold_empty(struct ah_json v)
+{
+    const char *end = v.p + v.n;
+
+    if (v.type != AH_JSON_ARRAY && v.type != AH_JSON_OBJECT)
+        return false;
+    for (const char *p = v.p + 1, *q; p < end; p++) {
+        if (*p != '}' && *p != ']')
+            continue;
+        for (q = p - 1; q > v.p && strchr(" \t\r\n", *q) != NULL;)
+            q--;
+        if (*q == '{' || *q == '[')
+            return true;
+    }
+    return false;
 }
 
 static void put_properties(struct ah_json_writer *w, struct ah_json v)
@@ -199,7 +226,9 @@ static void put_member(struct ah_json_writer *w, struct ah_json key, struct ah_j
     static const char *const schemas[] = {"items", "additionalProperties", "not", NULL};
 
     put_raw_key(w, key);
-    if (is_empty(value) && key_is_any(key, lists))
+    if (!may_hold_empty(value))
+        ah_json_put(w, value);
+    else if (is_empty(value) && key_is_any(key, lists))
         ah_json_put_raw(w, "[]", 2); /* a script's {} is an object to JSON */
     else if (key_is_any(key, maps) && (value.type == AH_JSON_OBJECT || is_empty(value)))
         put_properties(w, value);
@@ -239,37 +268,49 @@ static void put_schema(struct ah_json_writer *w, struct ah_json v, bool top)
 
 /* --- tools ---------------------------------------------------------------------------------------- */
 
-/* Where the members of a tool are: {"type":"function","function":{...}} or the tool itself. */
-static struct ah_json tool_body(struct ah_json tool)
-{
-    struct ah_json fn = ah_json_get(tool, "function");
+/* What we look at of {"type":"function","function":{...}}, or of a tool whose members are its own. */
+enum { TOOL_NAME, TOOL_DESCRIPTION, TOOL_PARAMETERS, TOOL_INPUT_SCHEMA, TOOL_STRICT, TOOL_MEMBERS_COUNT };
+struct tool {
+    struct ah_json type, members[TOOL_MEMBERS_COUNT], schema;
+    bool wrapped;
+};
 
-    return fn.type == AH_JSON_OBJECT ? fn : tool;
+static bool is_absent(struct ah_json v)
+{
+    return v.type == AH_JSON_NONE || v.type == AH_JSON_NULL;
 }
 
-static struct ah_json tool_schema(struct ah_json body)
+static void read_tool(struct ah_json v, struct tool *t)
 {
-    struct ah_json v = ah_json_get(body, "parameters");
+    static const char *const keys[] = {"name",   "description", "parameters", "input_schema",
+                                       "strict", "type",        "function",   NULL};
+    static const char *const inner[] = {"name", "description", "parameters", "input_schema", "strict", NULL};
+    struct ah_json found[sizeof keys / sizeof *keys];
 
-    return v.type != AH_JSON_NONE && v.type != AH_JSON_NULL ? v : ah_json_get(body, "input_schema");
+    ah_json_pick(v, keys, found);
+    t->type = found[TOOL_MEMBERS_COUNT];
+    t->wrapped = found[TOOL_MEMBERS_COUNT + 1].type == AH_JSON_OBJECT;
+    if (t->wrapped)
+        ah_json_pick(found[TOOL_MEMBERS_COUNT + 1], inner, t->members);
+    else
+        memcpy(t->members, found, sizeof t->members);
+    t->schema = t->members[is_absent(t->members[TOOL_PARAMETERS]) ? TOOL_INPUT_SCHEMA : TOOL_PARAMETERS];
 }
 
-static int check_tool(struct ah_json tool, size_t i, struct ah_error *err)
+static int check_tool(struct ah_json v, const struct tool *t, size_t i, struct ah_error *err)
 {
-    struct ah_json body = tool_body(tool), schema = tool_schema(body), type = ah_json_get(tool, "type");
-    struct ah_json kind = ah_json_get(schema, "type");
+    struct ah_json kind = ah_json_get(t->schema, "type");
     char name[80];
 
-    if (tool.type != AH_JSON_OBJECT)
+    if (v.type != AH_JSON_OBJECT)
         return ah_err_set(err, AH_INVALID, "tool %zu is no table", i + 1);
-    if (type.type == AH_JSON_STRING && !ah_json_is(type, "function") && body.p != tool.p)
+    if (t->type.type == AH_JSON_STRING && !ah_json_is(t->type, "function") && t->wrapped)
         return ah_err_set(err, AH_INVALID,
                           "tool %zu is not of type function; only function tools are offered", i + 1);
-    if (ah_json_get(body, "name").type != AH_JSON_STRING || ah_json_get(body, "name").n <= 2)
+    if (t->members[TOOL_NAME].type != AH_JSON_STRING || t->members[TOOL_NAME].n <= 2)
         return ah_err_set(err, AH_INVALID, "tool %zu has no name", i + 1);
-    ah_json_copy(ah_json_get(body, "name"), name, sizeof name);
-    if (schema.type != AH_JSON_NONE && schema.type != AH_JSON_NULL && schema.type != AH_JSON_OBJECT &&
-        !is_empty(schema))
+    ah_json_copy(t->members[TOOL_NAME], name, sizeof name);
+    if (!is_absent(t->schema) && t->schema.type != AH_JSON_OBJECT && !is_empty(t->schema))
         return ah_err_set(err, AH_INVALID, "the parameters of tool '%s' are not a JSON Schema object", name);
     if (kind.type == AH_JSON_STRING && !ah_json_is(kind, "object"))
         return ah_err_set(err, AH_INVALID, "the parameters of tool '%s' must be a schema of type object",
@@ -277,10 +318,9 @@ static int check_tool(struct ah_json tool, size_t i, struct ah_error *err)
     return 0;
 }
 
-static void put_tool(struct ah_json_writer *w, struct ah_json tool, const struct ah_chat_names *names)
+static void put_tool(struct ah_json_writer *w, const struct tool *t, const struct ah_chat_names *names)
 {
-    struct ah_json body = tool_body(tool), strict = ah_json_get(body, "strict");
-    struct ah_json description = ah_json_get(body, "description");
+    struct ah_json description = t->members[TOOL_DESCRIPTION], strict = t->members[TOOL_STRICT];
 
     ah_json_object(w);
     ah_json_key(w, "type");
@@ -288,13 +328,13 @@ static void put_tool(struct ah_json_writer *w, struct ah_json tool, const struct
     ah_json_key(w, "function");
     ah_json_object(w);
     ah_json_key(w, "name");
-    put_wire_name(w, names, ah_json_get(body, "name"));
+    put_wire_name(w, names, t->members[TOOL_NAME]);
     if (description.type == AH_JSON_STRING) {
         ah_json_key(w, "description");
         ah_json_put(w, description);
     }
     ah_json_key(w, "parameters");
-    put_schema(w, tool_schema(body), true);
+    put_schema(w, t->schema, true);
     if (strict.type == AH_JSON_TRUE || strict.type == AH_JSON_FALSE) {
         ah_json_key(w, "strict");
         ah_json_put(w, strict);
@@ -344,15 +384,16 @@ static int fail_too_many(struct ah_json tools, size_t count, struct ah_error *er
 }
 
 /* Names that fit keep their name, whatever the others are mapped to: they go first. */
-static int map_names(struct ah_json tools, struct ah_chat_names *names, bool fitting, struct ah_error *err)
+static int map_names(const struct tool *tools, size_t count, struct ah_chat_names *names, bool fitting,
+                     struct ah_error *err)
 {
+    struct ah_buf b;
     int rc = 0;
 
-    for (struct ah_json_iter it = ah_json_iter(tools); rc == 0 && ah_json_next(&it);) {
-        struct ah_buf b;
-
-        ah_buf_init(&b, AH_CHAT_NAME_BYTES);
-        if (ah_json_str(ah_json_get(tool_body(it.value), "name"), &b) != 0)
+    ah_buf_init(&b, AH_CHAT_NAME_BYTES);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        ah_buf_clear(&b);
+        if (ah_json_str(tools[i].members[TOOL_NAME], &b) != 0)
             rc = ah_err_set(err, AH_INVALID, "a tool's name is longer than %zu bytes", AH_CHAT_NAME_BYTES);
         else if (name_fits(b.p, b.n) != fitting)
             rc = 0;
@@ -361,8 +402,8 @@ static int map_names(struct ah_json tools, struct ah_chat_names *names, bool fit
                 ah_err_set(err, AH_INVALID, "two tools are named '%s'; rename or leave out one of them", b.p);
         else
             rc = map_name(names, b.p, b.n, err);
-        ah_buf_drop(&b);
     }
+    ah_buf_drop(&b);
     return rc;
 }
 
@@ -380,15 +421,19 @@ int ah_chat_request_tools(struct ah_json tools, struct ah_chat_names *names, str
         return ah_err_set(err, AH_INVALID, "tools must be an array");
     if (count > AH_CHAT_REQUEST_TOOLS_COUNT)
         return fail_too_many(tools, count, err);
-    for (struct ah_json_iter it = ah_json_iter(tools); ah_json_next(&it); i++)
-        if (check_tool(it.value, i, err) != 0)
+    struct tool list[AH_CHAT_REQUEST_TOOLS_COUNT];
+
+    for (struct ah_json_iter it = ah_json_iter(tools); ah_json_next(&it); i++) {
+        read_tool(it.value, &list[i]);
+        if (check_tool(it.value, &list[i], i, err) != 0)
             return -1;
-    if (map_names(tools, names, true, err) != 0 || map_names(tools, names, false, err) != 0)
+    }
+    if (map_names(list, count, names, true, err) != 0 || map_names(list, count, names, false, err) != 0)
         return -1;
     ah_json_begin(&w, to, NULL);
     ah_json_array(&w);
-    for (struct ah_json_iter it = ah_json_iter(tools); ah_json_next(&it);)
-        put_tool(&w, it.value, names);
+    for (i = 0; i < count; i++)
+        put_tool(&w, &list[i], names);
     ah_json_end_array(&w);
     return to->failed ? fail_memory(err) : 0;
 }
@@ -540,11 +585,6 @@ static int take_answer(struct pending *p, struct ah_json id, size_t at, struct a
     return 0;
 }
 
-static bool is_absent(struct ah_json v)
-{
-    return v.type == AH_JSON_NONE || v.type == AH_JSON_NULL;
-}
-
 static bool is_blank_string(struct ah_json v)
 {
     for (size_t i = 1; v.type == AH_JSON_STRING && i + 1 < v.n; i++)
@@ -653,13 +693,14 @@ static int put_calls(struct ah_json_writer *w, struct ah_json m, const struct ah
 /* Members that go as they are, beside role, content and the calls. */
 static void put_others(struct ah_json_writer *w, struct ah_json m, const char *const *members)
 {
-    for (; *members != NULL; members++) {
-        struct ah_json v = ah_json_get(m, *members);
+    struct ah_json found[OTHERS_COUNT];
 
-        if (is_absent(v))
+    ah_json_pick(m, members, found);
+    for (size_t i = 0; members[i] != NULL; i++) {
+        if (is_absent(found[i]))
             continue;
-        ah_json_key(w, *members);
-        ah_json_put(w, v);
+        ah_json_key(w, members[i]);
+        ah_json_put(w, found[i]);
     }
 }
 
@@ -704,7 +745,10 @@ static int put_message(struct ah_json_writer *w, struct ah_json m, const struct 
 {
     static const char *const roles[] = {"system", "developer", "user", NULL};
     static const char *const members[] = {"name", "tool_call_id", NULL};
-    struct ah_json role = ah_json_get(m, "role"), id = ah_json_get(m, "tool_call_id");
+    static const char *const looked_at[] = {"role", "tool_call_id", NULL};
+    struct ah_json found[2];
+    ah_json_pick(m, looked_at, found);
+    struct ah_json role = found[0], id = found[1];
     bool tool = ah_json_is(role, "tool"), assistant = ah_json_is(role, "assistant");
     char text[40];
 

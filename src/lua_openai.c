@@ -302,7 +302,9 @@ static void put_field(lua_State *L, int idx, const char *field, struct ah_buf *t
 {
     struct ah_error err = {0};
     if (lua_getfield(L, idx, field) != LUA_TNIL) {
-        ah_buf_addf(to, "%s\"%s\":", *first ? "" : ",", field);
+        ah_buf_adds(to, *first ? "\"" : ",\"");
+        ah_buf_adds(to, field);
+        ah_buf_adds(to, "\":");
         *first = false;
         if (ah_luajson_encode(L, -1, to, NULL, &err) != 0)
             luaL_error(L, "bad field '%s' of %s %d (%s)", field, what, (int)at, err.message);
@@ -407,8 +409,10 @@ static int write_body(lua_State *L, const struct model *m, int messages, struct 
     }
     lua_closeslot(L, top + 1);
     lua_settop(L, top);
-    if (m->tools)
-        ah_buf_addf(to, ",\"tools\":%s", m->tools);
+    if (m->tools) {
+        ah_buf_adds(to, ",\"tools\":");
+        ah_buf_adds(to, m->tools);
+    }
     if (m->tool_choice)
         ah_buf_addf(to, ",\"tool_choice\":%s", m->tool_choice);
     if (m->parallel >= 0)
