@@ -89,7 +89,7 @@ want_code 11
 empty_out
 want_err "not ACTIVE"
 want_err "$BASE/magicLink/"
-is "model calls" "$(state 'v["requests"].get("chat", 0)')" 0
+is "model calls" "$(asked chat)" 0
 run auth status gmail --user user_123
 want_code 11
 want_err "agenthost auth link gmail --wait"
@@ -150,7 +150,7 @@ empty_out
 want_err "gmial"
 want_err "did you mean"
 want_err "gmail"
-is "model calls" "$(state 'v["requests"].get("chat", 0)')" 0
+is "model calls" "$(asked chat)" 0
 run auth link gmial --user u
 want_code 4
 want_err "gmail"
@@ -190,7 +190,7 @@ empty_out
 want_err "gmail"
 want_err "user_123"
 want_err "no tools"
-is "model calls" "$(state 'v["requests"].get("chat", 0)')" 0
+is "model calls" "$(asked chat)" 0
 
 begin "a wanted tool that is misspelt is no silence either"
 reset_emulator
