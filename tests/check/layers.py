@@ -16,14 +16,14 @@ LAYERS = [
     "err buf log clock ids secret near limits hash version",
     "json sse url multipart dotenv",
     "op loop http server store queue live trace config core scripts",
-    "openai chat chat_error chat_request scalekit sk* langsmith lssend lswire tree mcp",
+    "openai chat chat_error chat_request scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
     "host sandbox",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
-SERVICES = ["openai chat chat_error chat_request", "scalekit sk*", "langsmith lssend lswire", "mcp"]
+SERVICES = ["openai chat chat_error chat_request", "scalekit sk*", "langsmith ls*", "mcp*"]
 FOREIGN = {  # another library's header: who may include it
     r"curl/.*": "http main",
     r"uv\.h": "loop",
