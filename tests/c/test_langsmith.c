@@ -458,6 +458,20 @@ static void test_conflict(void **state)
     assert_all_sent(f);
 }
 
+/* 429 was no taking: the 409 after it is not ours, and does not mean that all arrived. */
+static void test_conflict_after_429(void **state)
+{
+    struct fixture *f = *state;
+    char id[AH_UUID_BYTES];
+    STEPS(f, {429, "retry-after-ms: 5\n", "{}"});
+    run_spans(f, 3, id);
+    ah_buf_add(&f->posts, id, 36);
+    ah_buf_addc(&f->posts, ' ');
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 4);
+    assert_all_sent(f);
+}
+
 static void test_culprit(void **state)
 {
     struct fixture *f = *state;
@@ -843,6 +857,7 @@ int main(void)
         TEST(test_later),
         TEST(test_no_hope),
         TEST(test_conflict),
+        TEST(test_conflict_after_429),
         TEST(test_culprit),
         TEST(test_checked_before),
         TEST(test_key_refused),
