@@ -105,13 +105,24 @@ struct op_box {
     struct ah_op *op;
 };
 
+static void on_op_done(struct ah_op *op, void *arg);
+
+/* The op goes: whoever waits for it must not look at it again. */
+static void forget_wait(struct ah_op *op)
+{
+    struct ah_task *t = op->on_done == on_op_done ? op->arg : NULL;
+    if (t && t->waiting == op)
+        t->waiting = NULL;
+    ah_op_wait(op, NULL, NULL);
+}
+
 static int m_op_release(lua_State *L)
 {
     struct op_box *box = luaL_checkudata(L, 1, OP_MT);
     struct ah_op *op = box->op;
     box->op = NULL;
     if (op) {
-        ah_op_wait(op, NULL, NULL);
+        forget_wait(op);
         ah_op_cancel(op);
         ah_op_unref(op);
     }
@@ -319,9 +330,18 @@ static void say_lost_failure(struct ah_task *t)
                     t->end.err.message);
 }
 
+static void stop_waiting(struct ah_task *t)
+{
+    ah_loop_unready(t->end.loop, &t->ready);
+    if (t->waiting)
+        ah_op_wait(t->waiting, NULL, NULL);
+    t->waiting = NULL;
+}
+
 /* The task has ended; results (or the error value) stay on its stack until the last reference goes. */
 static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_error *err)
 {
+    stop_waiting(t); /* a coroutine that it left behind may still have an op */
     t->prev->next = t->next;
     t->next->prev = t->prev;
     t->tasks->alive_count--;
@@ -331,14 +351,6 @@ static void end_task(struct ah_task *t, int nresults, bool failed, struct ah_err
     ah_op_finish(&t->end, err);
     tell_joins(t);
     ah_task_unref(t); /* the reference of being alive */
-}
-
-static void stop_waiting(struct ah_task *t)
-{
-    ah_loop_unready(t->end.loop, &t->ready);
-    if (t->waiting)
-        ah_op_wait(t->waiting, NULL, NULL);
-    t->waiting = NULL;
 }
 
 static void close_task(struct ah_task *t)
@@ -545,6 +557,14 @@ int ah_task_results(lua_State *L, struct ah_task *t, bool *failed)
 
 /* --- coroutines of scripts ------------------------------------------------------------------------ */
 
+static void close_inner(struct ah_tasks *tasks, lua_State *co)
+{
+    tasks->blocked++;
+    lua_resetthread(co);
+    tasks->blocked--;
+    lua_settop(co, 0);
+}
+
 /* When an outer coroutine is closed while an inner one waits for the host, the inner one is closed
  * with it: its op must not wait for the collector. User value 1 is the inner coroutine. */
 static int m_inner_release(lua_State *L)
@@ -552,15 +572,19 @@ static int m_inner_release(lua_State *L)
     struct ah_tasks *tasks = tasks_of(L);
     if (lua_getiuservalue(L, 1, 1) == LUA_TTHREAD) {
         lua_State *co = lua_tothread(L, -1);
-        if (lua_status(co) == LUA_YIELD) {
-            tasks->blocked++;
-            lua_resetthread(co);
-            tasks->blocked--;
-        }
+        if (lua_status(co) == LUA_YIELD)
+            close_inner(tasks, co);
         lua_pushnil(L);
         lua_setiuservalue(L, 1, 1);
     }
     return 0;
+}
+
+static int new_inner(lua_State *L)
+{
+    ah_luax_class(L, INNER_MT, NULL, m_inner_release);
+    ah_luax_new(L, 1, 1, INNER_MT);
+    return 1;
 }
 
 /* It waits for the host, in this task or another. */
@@ -587,8 +611,12 @@ static int resume_inner(lua_State *L, int co_at, int nargs, int inner_at, lua_KF
     if (status == LUA_YIELD && nresults == 1 && lua_touserdata(co, -1) == (const void *)&wait_marker) {
         if (!inner_at) {
             lua_settop(L, co_at);
-            ah_luax_class(L, INNER_MT, NULL, m_inner_release);
-            ah_luax_new(L, 1, 1, INNER_MT);
+            lua_pushcfunction(L, new_inner);
+            if (lua_pcall(L, 0, 1, 0) != LUA_OK) { /* nobody would close it: it ends here, with that error */
+                close_inner(tasks, co);
+                *ok = false;
+                return 1;
+            }
             lua_pushvalue(L, co_at);
             lua_setiuservalue(L, -2, 1);
             lua_toclose(L, -1);
@@ -670,11 +698,8 @@ static int finish_wrap(lua_State *L, int co_at, int n, bool ok)
         return n;
     lua_State *co = lua_tothread(L, co_at);
     int status = lua_status(co);
-    if (status != LUA_OK && status != LUA_YIELD) {
-        tasks_of(L)->blocked++;
-        lua_resetthread(co); /* its closers run before the error goes on, as in Lua's own wrap */
-        tasks_of(L)->blocked--;
-    }
+    if (status != LUA_OK && status != LUA_YIELD)
+        close_inner(tasks_of(L), co); /* its closers run before the error goes on, as in Lua's own wrap */
     if (lua_type(L, -1) == LUA_TSTRING) {
         luaL_where(L, 1);
         lua_insert(L, -2);
