@@ -80,13 +80,32 @@ static int m_guard_release(lua_State *L)
     return 0;
 }
 
-void **ah_luax_guard(lua_State *L, void (*release)(void *))
+static int new_guard(lua_State *L)
 {
     ah_luax_class(L, GUARD_MT, NULL, m_guard_release);
-    struct guard *g = ah_luax_new(L, sizeof *g, 0, GUARD_MT);
+    ah_luax_new(L, sizeof(struct guard), 0, GUARD_MT);
+    return 1;
+}
+
+void **ah_luax_guard(lua_State *L, void (*release)(void *))
+{
+    new_guard(L);
+    struct guard *g = lua_touserdata(L, -1);
     g->release = release;
     lua_toclose(L, -1);
     return &g->slot;
+}
+
+/* The same for what is on the heap already: it is released also when there is no memory for the guard. */
+static void guard_now(lua_State *L, void (*release)(void *), void *p)
+{
+    lua_pushcfunction(L, new_guard);
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+        release(p);
+        lua_error(L);
+    }
+    *(struct guard *)lua_touserdata(L, -1) = (struct guard){.slot = p, .release = release};
+    lua_toclose(L, -1);
 }
 
 /* --- errors ------------------------------------------------------------------------------------- */
@@ -144,10 +163,10 @@ void ah_luax_push_error(lua_State *L, struct ah_error *err)
     struct ah_lua *lua = ah_lua_of(L);
     if (lua && lua->core)
         ah_secret_mask_str(lua->core->secrets, err->message, sizeof err->message);
-    void **detail = ah_luax_guard(L, free); /* a raise leaves this frame: what is on the heap is owned by L */
-    int guard_at = lua_gettop(L);
-    *detail = err->detail;
+    char *detail = err->detail;
     err->detail = NULL;
+    guard_now(L, free, detail); /* a raise leaves this frame: what is on the heap is owned by L */
+    int guard_at = lua_gettop(L);
     lua_newtable(L);
     if (luaL_getmetatable(L, ERROR_MT) == LUA_TNIL) {
         lua_pop(L, 1);
@@ -156,7 +175,7 @@ void ah_luax_push_error(lua_State *L, struct ah_error *err)
         lua_setfield(L, LUA_REGISTRYINDEX, ERROR_MT);
     }
     lua_setmetatable(L, -2);
-    push_detail(L, *detail);
+    push_detail(L, detail);
     set_str(L, "kind", ah_err_kind_name(err->kind));
     set_str(L, "message", err->message);
     set_str(L, "code", err->code);
