@@ -43,6 +43,7 @@ struct ah_host {
     size_t memory, memory_max;
     struct ah_task *main; /* of the script that runs, counted */
     bool stopping;
+    const volatile int *interrupted;
 };
 
 /* --- building ------------------------------------------------------------------------------------------------ */
@@ -296,7 +297,13 @@ struct ah_lua *ah_host_lua(struct ah_host *h)
 
 void ah_host_set_interrupt(struct ah_host *h, const volatile int *flag)
 {
+    h->interrupted = flag;
     ah_tasks_set_interrupt(h->lua.tasks, flag);
+}
+
+static bool is_interrupted(const struct ah_host *h)
+{
+    return h->interrupted && *h->interrupted;
 }
 
 void ah_host_stop(struct ah_host *h)
@@ -315,8 +322,11 @@ static void on_awaited(struct ah_op *op, void *arg)
 void ah_host_wait(struct ah_host *h, struct ah_op *op)
 {
     ah_op_wait(op, on_awaited, NULL);
-    while (!op->done)
+    while (!op->done) {
+        if (is_interrupted(h))
+            ah_op_cancel(op);
         ah_loop_turn(h->core.loop, 1000);
+    }
     ah_op_wait(op, NULL, NULL);
 }
 
@@ -624,7 +634,7 @@ int ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct a
         if (h->lua.exit_requested) {
             result->exited = true;
             result->exit_code = h->lua.exit_code;
-        } else if (h->stopping) {
+        } else if (h->stopping || (failed->kind != AH_NONE && is_interrupted(h))) {
             ah_err_set(&result->err, AH_CANCELLED, "interrupted");
         } else if (failed->kind != AH_NONE) {
             ah_err_copy(&result->err, failed);

@@ -67,7 +67,7 @@ void ah_host_result_drop(struct ah_host_result *r);
 /* Runs a script to its end: loads it, runs it as a task with a run of its own, runs the agent that it
  * returns, ends its tasks and its run. Turns the loop. 0: result is filled (err.kind may be set). */
 int ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct ah_host_result *result);
-/* Turns the loop until the op is done. */
+/* Turns the loop until the op is done; an interrupt cancels it. */
 void ah_host_wait(struct ah_host *h, struct ah_op *op);
 /* Runs Lua code of the program itself (a module's function) as a task without a run: require(module)
  * [function](arg as JSON text) -> its result as JSON text (malloc'd). For emulate and commands. */
