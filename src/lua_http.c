@@ -7,195 +7,16 @@
 #include "limits.h"
 #include "luahttp.h"
 #include "luajson.h"
-#include "luasecret.h"
 #include "sse.h"
 #include "task.h"
-#include "url.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define STREAM_MT "host.http.stream"
-#define RESPONSE_MT "host.http.response"
-#define URL_MAX_BYTES ((size_t)64 << 10)
-#define HEADERS_MAX 256
+#define STREAMED_MT "host.http.response.stream"
 
 /* --- from a table to a request ------------------------------------------------------------------- */
-
-/* Everything that a request points to while it is copied by ah_http_send. On the stack as a guard. */
-struct draft {
-    struct ah_buf url, body, text; /* text: header names and values, NUL-separated */
-    size_t offsets[2 * HEADERS_MAX];
-    struct ah_http_header headers[HEADERS_MAX + 1];
-    size_t header_count;
-    bool typed; /* a Content-Type was given */
-    struct ah_http_req req;
-};
-
-static void free_draft(void *p)
-{
-    struct draft *d = p;
-    ah_buf_drop(&d->url);
-    ah_buf_drop(&d->body);
-    ah_buf_drop(&d->text);
-    free(d);
-}
-
-static void **push_draft(lua_State *L)
-{
-    void **slot = ah_luax_guard(L, free_draft);
-    struct draft *d = calloc(1, sizeof *d);
-    if (!d)
-        luaL_error(L, "out of memory");
-    ah_buf_init(&d->url, URL_MAX_BYTES);
-    ah_buf_init(&d->body, AH_SERVER_BODY_BYTES);
-    ah_buf_init(&d->text, 4 * AH_HTTP_HEADER_BYTES);
-    *slot = d;
-    return slot;
-}
-
-/* The value on top of the stack. */
-static int add_header(lua_State *L, struct draft *d, const char *name, struct ah_error *err)
-{
-    if (d->header_count >= HEADERS_MAX)
-        return ah_err_set(err, AH_LIMIT, "more than %d request headers", HEADERS_MAX);
-    d->offsets[2 * d->header_count] = d->text.n;
-    ah_buf_add(&d->text, name, strlen(name) + 1);
-    d->offsets[2 * d->header_count + 1] = d->text.n;
-    if (ah_luasecret_expand(L, lua_gettop(L), &d->text, err) != 0)
-        return -1;
-    ah_buf_addc(&d->text, '\0');
-    d->header_count++;
-    if (strcasecmp(name, "content-type") == 0)
-        d->typed = true;
-    return d->text.failed ? ah_err_set(err, AH_LIMIT, "the request's headers are too large") : 0;
-}
-
-static int read_headers(lua_State *L, int idx, struct draft *d, struct ah_error *err)
-{
-    if (lua_getfield(L, idx, "headers") == LUA_TNIL) {
-        lua_pop(L, 1);
-        return 0;
-    }
-    luaL_checktype(L, -1, LUA_TTABLE);
-    int at = lua_gettop(L), rc = 0;
-    lua_pushnil(L);
-    while (rc == 0 && lua_next(L, at)) {
-        if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "header names must be strings");
-        const char *name = lua_tostring(L, -2);
-        if (lua_istable(L, -1)) {
-            size_t n = lua_rawlen(L, -1);
-            for (size_t i = 1; i <= n && rc == 0; i++) {
-                lua_rawgeti(L, -1, (lua_Integer)i);
-                rc = add_header(L, d, name, err);
-                lua_pop(L, 1);
-            }
-        } else {
-            rc = add_header(L, d, name, err);
-        }
-        lua_pop(L, 1);
-    }
-    lua_settop(L, at - 1);
-    return rc;
-}
-
-/* Appends k=v pairs of the table on top, keys sorted, to a URL or to a form body; pops it. */
-static int add_pairs(lua_State *L, struct ah_buf *to, bool form, struct ah_error *err)
-{
-    int at = lua_gettop(L), rc = 0;
-    lua_newtable(L); /* sorted keys: what we send does not depend on hash order */
-    lua_Integer count = 0;
-    lua_pushnil(L);
-    while (lua_next(L, at)) {
-        lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING)
-            luaL_error(L, "names in query and form must be strings");
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, at + 1, ++count);
-    }
-    lua_getglobal(L, "table");
-    lua_getfield(L, -1, "sort");
-    lua_pushvalue(L, at + 1);
-    lua_call(L, 1, 0);
-    lua_settop(L, at + 1);
-    struct ah_buf *value = ah_luax_guard_buf(L, URL_MAX_BYTES);
-    for (lua_Integer i = 1; i <= count && rc == 0; i++) {
-        lua_rawgeti(L, at + 1, i);
-        const char *key = lua_tostring(L, -1);
-        lua_pushvalue(L, -1);
-        lua_rawget(L, at);
-        lua_Integer many = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
-        bool list = lua_istable(L, -1);
-        for (lua_Integer k = 1; rc == 0 && k <= (list ? many : 1); k++) {
-            if (list)
-                lua_rawgeti(L, -1, k);
-            else
-                lua_pushvalue(L, -1);
-            if (lua_isboolean(L, -1)) {
-                lua_pushstring(L, lua_toboolean(L, -1) ? "true" : "false");
-                lua_replace(L, -2);
-            }
-            ah_buf_clear(value);
-            rc = ah_luasecret_expand(L, lua_gettop(L), value, err);
-            if (rc == 0 && form) {
-                if (to->n)
-                    ah_buf_addc(to, '&');
-                ah_url_encode(key, strlen(key), to);
-                ah_buf_addc(to, '=');
-                ah_url_encode(ah_buf_str(value), value->n, to);
-            } else if (rc == 0) {
-                ah_url_add_query(to, key, ah_buf_str(value), value->n);
-            }
-            lua_pop(L, 1);
-        }
-        lua_settop(L, at + 2);
-    }
-    lua_settop(L, at - 1);
-    return rc;
-}
-
-static int set_type(lua_State *L, struct draft *d, const char *type, struct ah_error *err)
-{
-    if (d->typed)
-        return 0;
-    lua_pushstring(L, type);
-    int rc = add_header(L, d, "Content-Type", err);
-    lua_pop(L, 1);
-    return rc;
-}
-
-static int read_body(lua_State *L, int idx, struct draft *d, struct ah_error *err)
-{
-    int given = 0, rc = 0;
-    if (lua_getfield(L, idx, "body") != LUA_TNIL) {
-        size_t n;
-        const char *s = luaL_checklstring(L, -1, &n);
-        ah_buf_add(&d->body, s, n);
-        given++;
-    }
-    if (lua_getfield(L, idx, "json") != LUA_TNIL) {
-        if (ah_luajson_encode(L, -1, &d->body, NULL, err) != 0)
-            return -1;
-        rc = set_type(L, d, "application/json", err);
-        given++;
-    }
-    if (rc == 0 && lua_getfield(L, idx, "form") != LUA_TNIL) {
-        luaL_checktype(L, -1, LUA_TTABLE);
-        rc = add_pairs(L, &d->body, true, err);
-        lua_pushnil(L); /* add_pairs popped the table */
-        if (rc == 0)
-            rc = set_type(L, d, "application/x-www-form-urlencoded", err);
-        given++;
-    }
-    if (given > 1)
-        luaL_error(L, "give one of body, json and form");
-    d->req.has_body = given > 0;
-    if (rc == 0 && d->body.failed)
-        rc = ah_err_set(err, AH_LIMIT, "the request's body is too large");
-    return rc;
-}
 
 static void read_limits(lua_State *L, int idx, struct ah_http_req *req)
 {
@@ -209,7 +30,7 @@ static void read_limits(lua_State *L, int idx, struct ah_http_req *req)
 }
 
 /* Misuse raises; -1 for what the world does wrong (an unset secret, a URL from outside). */
-static int read_request(lua_State *L, int idx, struct draft *d, struct ah_error *err)
+static int read_request(lua_State *L, int idx, struct ah_luahttp_draft *d, struct ah_error *err)
 {
     static const char *const names[] = {"body",     "form",   "headers",  "idempotent", "json",
                                         "max_body", "method", "query",    "retry",      "stream",
@@ -217,13 +38,10 @@ static int read_request(lua_State *L, int idx, struct draft *d, struct ah_error 
     ah_luax_fields(L, idx, "request", names);
     const char *url = ah_luax_need_str(L, idx, "url");
     ah_buf_adds(&d->url, url);
-    if (lua_getfield(L, idx, "query") != LUA_TNIL) {
-        luaL_checktype(L, -1, LUA_TTABLE);
-        if (add_pairs(L, &d->url, false, err) != 0)
-            return -1;
-    }
+    if (ah_luahttp_read_query(L, idx, d, err) != 0)
+        return -1;
     d->req.method = ah_luax_str(L, idx, "method", NULL); /* stays on the stack, so it stays alive */
-    if (read_headers(L, idx, d, err) != 0 || read_body(L, idx, d, err) != 0)
+    if (ah_luahttp_read_headers(L, idx, d, err) != 0 || ah_luahttp_read_body(L, idx, d, err) != 0)
         return -1;
     read_limits(L, idx, &d->req);
     d->req.idempotent = ah_luax_bool(L, idx, "idempotent", false);
@@ -233,16 +51,14 @@ static int read_request(lua_State *L, int idx, struct draft *d, struct ah_error 
     if (max < 0)
         luaL_error(L, "bad field 'max_body' (bytes above 0 expected)");
     d->req.max_body = (size_t)max;
-    if (d->url.failed)
-        return ah_err_set(err, AH_LIMIT, "the URL is too long");
-    for (size_t i = 0; i < d->header_count; i++)
-        d->headers[i] =
-            (struct ah_http_header){d->text.p + d->offsets[2 * i], d->text.p + d->offsets[2 * i + 1]};
+    if (ah_luahttp_end_draft(d, err) != 0)
+        return -1;
     d->req.url = d->url.p;
     d->req.headers = d->headers;
     d->req.header_count = d->header_count;
     d->req.body = ah_buf_str(&d->body);
     d->req.body_n = d->body.n;
+    d->req.has_body = d->has_body;
     return 0;
 }
 
@@ -257,7 +73,7 @@ static enum ah_effect_class class_of(const struct ah_http_req *req)
 }
 
 /* Journals the intent, then queues. NULL: err. */
-static struct ah_http_op *send_draft(lua_State *L, struct draft *d, struct ah_effect **effect,
+static struct ah_http_op *send_draft(lua_State *L, struct ah_luahttp_draft *d, struct ah_effect **effect,
                                      struct ah_error *err)
 {
     char what[512];
@@ -280,47 +96,6 @@ static struct ah_http_op *send_draft(lua_State *L, struct draft *d, struct ah_ef
 
 /* --- answers --------------------------------------------------------------------------------------- */
 
-static void push_headers(lua_State *L, const struct ah_http_res *res)
-{
-    lua_newtable(L);
-    for (const char *line = ah_buf_str(&res->headers); *line;) {
-        const char *end = strchr(line, '\n'), *colon = strchr(line, ':');
-        size_t n = end ? (size_t)(end - line) : strlen(line);
-        if (colon && (size_t)(colon - line) + 2 <= n) {
-            lua_pushlstring(L, line, (size_t)(colon - line));
-            lua_pushvalue(L, -1);
-            bool again = lua_rawget(L, -3) == LUA_TSTRING;
-            if (again)
-                lua_pushliteral(L, ", ");
-            else
-                lua_pop(L, 1);
-            lua_pushlstring(L, colon + 2, n - (size_t)(colon - line) - 2);
-            if (again)
-                lua_concat(L, 3);
-            lua_rawset(L, -3);
-        }
-        line += n + (end != NULL);
-    }
-}
-
-/* Fields that a whole answer and a streamed one share, into the table on top. */
-static void set_answer(lua_State *L, const struct ah_http_res *res)
-{
-    char id[128];
-    lua_pushinteger(L, res->status);
-    lua_setfield(L, -2, "status");
-    push_headers(L, res);
-    lua_setfield(L, -2, "headers");
-    lua_pushinteger(L, res->attempts);
-    lua_setfield(L, -2, "attempts");
-    lua_pushnumber(L, (double)res->waited_ms / 1000);
-    lua_setfield(L, -2, "waited");
-    if (ah_http_request_id(res, id, sizeof id)[0]) {
-        lua_pushstring(L, id);
-        lua_setfield(L, -2, "request_id");
-    }
-}
-
 static int push_failure(lua_State *L, struct ah_http_op *op)
 {
     struct ah_error err = {0};
@@ -329,24 +104,10 @@ static int push_failure(lua_State *L, struct ah_http_op *op)
     if (op->res.status) {
         lua_pushlstring(L, ah_buf_str(&op->res.body), op->res.body.n);
         lua_setfield(L, -2, "body");
-        push_headers(L, &op->res);
+        ah_luahttp_push_headers(L, &op->res);
         lua_setfield(L, -2, "headers");
     }
     return 2;
-}
-
-static int l_response_json(lua_State *L)
-{
-    size_t n;
-    struct ah_json v;
-    struct ah_error err = {0};
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_getfield(L, 1, "body");
-    const char *s = luaL_checklstring(L, -1, &n);
-    if (ah_json_check(s, n, 0, &v, &err) != 0)
-        return ah_luax_fail(L, &err);
-    ah_luajson_push(L, v);
-    return 1;
 }
 
 /* --- whole answers --------------------------------------------------------------------------------- */
@@ -387,15 +148,11 @@ static int k_request(lua_State *L, int status, lua_KContext idx)
     record_outcome(&call->effect, call->op, true);
     if (call->op->op.err.kind != AH_NONE)
         return push_failure(L, call->op);
-    lua_newtable(L);
-    set_answer(L, &call->op->res);
-    lua_pushlstring(L, ah_buf_str(&call->op->res.body), call->op->res.body.n);
-    lua_setfield(L, -2, "body");
-    luaL_setmetatable(L, RESPONSE_MT);
+    ah_luahttp_push_answer(L, &call->op->res);
     return 1;
 }
 
-static int open_stream(lua_State *L, struct draft *d);
+static int open_stream(lua_State *L, struct ah_luahttp_draft *d);
 
 static int do_request(lua_State *L)
 {
@@ -409,15 +166,15 @@ static int do_request(lua_State *L)
     *slot = call;
     lua_pushlightuserdata(L, call);
     lua_replace(L, 2);
-    void **draft = push_draft(L);
+    void **draft = ah_luahttp_push_draft(L);
     if (read_request(L, 1, *draft, &err) != 0)
         return ah_luax_fail(L, &err);
-    if (((struct draft *)*draft)->req.stream)
+    if (((struct ah_luahttp_draft *)*draft)->req.stream)
         return open_stream(L, *draft);
     call->op = send_draft(L, *draft, &call->effect, &err);
     if (!call->op)
         return ah_luax_fail(L, &err);
-    free_draft(*draft); /* the request is copied */
+    ah_luahttp_free_draft(*draft); /* the request is copied */
     *draft = NULL;
     return k_request(L, LUA_OK, ah_task_push_op(L, ah_op_ref(&call->op->op)));
 }
@@ -732,15 +489,15 @@ static int k_stream(lua_State *L, int status, lua_KContext idx)
     if (!s->began && s->op->op.err.kind != AH_NONE)
         return push_failure(L, s->op);
     lua_newtable(L);
-    set_answer(L, &s->op->res);
+    ah_luahttp_set_answer(L, &s->op->res);
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "stream");
-    luaL_setmetatable(L, RESPONSE_MT ".stream");
+    luaL_setmetatable(L, STREAMED_MT);
     *(void **)lua_touserdata(L, 2) = NULL; /* from here on it is the script's */
     return 1;
 }
 
-static int open_stream(lua_State *L, struct draft *d)
+static int open_stream(lua_State *L, struct ah_luahttp_draft *d)
 {
     struct ah_error err = {0};
     struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
@@ -761,11 +518,6 @@ static int open_stream(lua_State *L, struct draft *d)
     return k_stream(L, LUA_OK, 0);
 }
 
-static const luaL_Reg response_methods[] = {
-    {"json", l_response_json},
-    {NULL, NULL},
-};
-
 static const luaL_Reg stream_methods[] = {
     {"chunks", l_chunks},
     {"close", l_close},
@@ -782,10 +534,10 @@ static const luaL_Reg http_lib[] = {
 
 int luaopen_host_http(lua_State *L)
 {
-    ah_luax_class(L, RESPONSE_MT, response_methods, NULL);
+    ah_luahttp_open(L);
     ah_luax_class(L, STREAM_MT, NULL, m_stream_release);
-    ah_luax_class(L, RESPONSE_MT ".stream", stream_methods, NULL);
-    luaL_getmetatable(L, RESPONSE_MT ".stream");
+    ah_luax_class(L, STREAMED_MT, stream_methods, NULL);
+    luaL_getmetatable(L, STREAMED_MT);
     lua_pushcfunction(L, m_answer_close);
     lua_setfield(L, -2, "__close");
     luaL_newlib(L, http_lib);
