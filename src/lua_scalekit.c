@@ -1,12 +1,20 @@
-/* host.scalekit: connected accounts, authorization links, tools, and running them as a user. Called by
- * scripts and agent.*. Each function takes one table, waits, and answers a table or nil and an error. No
+/* host.scalekit, the part that is more than one call: connected accounts, authorization links, tools, running
+ * them as a user, the proxy, webhooks. The rest is made from the table by lua_skrows.c. Called by scripts and
+ * agent.*. Each function takes one table, waits, and answers a table or nil and an error. No
  * policy: who is asked for consent, what is offered to a model and what is tried again is decided in Lua. */
 #include "lua_scalekit.h"
 
+#include "clock.h"
 #include "config.h"
+#include "loop.h"
+#include "lua_skrows.h"
+#include "luahttp.h"
 #include "luajson.h"
+#include "luasecret.h"
 #include "scalekit.h"
 #include "script_run.h"
+#include "skhook.h"
+#include "skproxy.h"
 #include "skwire.h"
 #include "task.h"
 
@@ -19,7 +27,7 @@
 
 /* --- arguments ------------------------------------------------------------------------------------ */
 
-static struct ah_scalekit *service_of(lua_State *L)
+struct ah_scalekit *ah_lua_scalekit_service(lua_State *L)
 {
     struct ah_scalekit *sk = ah_lua_of(L)->scalekit;
     if (!sk)
@@ -27,8 +35,7 @@ static struct ah_scalekit *service_of(lua_State *L)
     return sk;
 }
 
-/* --user, else what the run says, else AGENTHOST_USER. */
-static const char *default_identifier(lua_State *L)
+const char *ah_lua_scalekit_identifier(lua_State *L)
 {
     struct ah_lua *lua = ah_lua_of(L);
     struct ah_run *run = ah_task_run(L);
@@ -49,7 +56,7 @@ static struct ah_scalekit_who read_who(lua_State *L, bool need_connection)
         who.connection_name = ah_luax_str(L, 1, "connection_name", NULL);
     who.identifier = ah_luax_str(L, 1, "identifier", NULL);
     if (!who.identifier)
-        who.identifier = default_identifier(L);
+        who.identifier = ah_lua_scalekit_identifier(L);
     return who;
 }
 
@@ -137,7 +144,7 @@ static int l_get_or_create_connected_account(lua_State *L)
     check_call(L, "scalekit.get_or_create_connected_account", account_fields);
     struct ah_scalekit_who who = read_who(L, true);
     struct ah_error err = {0};
-    struct ah_scalekit_op *op = ah_scalekit_get_or_create_account(service_of(L), &who, &err);
+    struct ah_scalekit_op *op = ah_scalekit_get_or_create_account(ah_lua_scalekit_service(L), &who, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     return k_account(L, LUA_OK, ah_task_push_op(L, &op->op));
@@ -148,7 +155,7 @@ static int l_get_connected_account(lua_State *L)
     check_call(L, "scalekit.get_connected_account", account_fields);
     struct ah_scalekit_who who = read_who(L, true);
     struct ah_error err = {0};
-    struct ah_scalekit_op *op = ah_scalekit_get_account(service_of(L), &who, &err);
+    struct ah_scalekit_op *op = ah_scalekit_get_account(ah_lua_scalekit_service(L), &who, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     return k_account(L, LUA_OK, ah_task_push_op(L, &op->op));
@@ -176,7 +183,7 @@ static int l_get_authorization_link(lua_State *L)
     const char *state = ah_luax_str(L, 1, "state", NULL);
     const char *verify = ah_luax_str(L, 1, "user_verify_url", NULL);
     struct ah_error err = {0};
-    struct ah_scalekit_op *op = ah_scalekit_get_link(service_of(L), &who, state, verify, &err);
+    struct ah_scalekit_op *op = ah_scalekit_get_link(ah_lua_scalekit_service(L), &who, state, verify, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     return k_link(L, LUA_OK, ah_task_push_op(L, &op->op));
@@ -214,7 +221,7 @@ static int start_wait(lua_State *L, const struct ah_scalekit_wait *wait)
     bool links = !lua_isnil(L, WAIT_ON_LINK);
     struct ah_scalekit_who who = read_who(L, true);
     struct ah_scalekit_op *op =
-        ah_scalekit_wait_active(service_of(L), &who, timeout, poll, links, wait, &err);
+        ah_scalekit_wait_active(ah_lua_scalekit_service(L), &who, timeout, poll, links, wait, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     lua_settop(L, WAIT_ON_LINK); /* the op has copied what the table gave */
@@ -277,11 +284,11 @@ static int l_get_tools(lua_State *L)
     struct ah_scalekit_who who = {.run = ah_task_run(L), .span = ah_task_span(L)};
     who.identifier = ah_luax_str(L, 1, "identifier", NULL);
     if (!who.identifier)
-        who.identifier = default_identifier(L);
+        who.identifier = ah_lua_scalekit_identifier(L);
     struct ah_scalekit_filter filter = {read_names(L, "connection_names"), read_names(L, "providers"),
                                         read_names(L, "tool_names")};
     struct ah_error err = {0};
-    struct ah_scalekit_op *op = ah_scalekit_get_tools(service_of(L), &who, &filter, &err);
+    struct ah_scalekit_op *op = ah_scalekit_get_tools(ah_lua_scalekit_service(L), &who, &filter, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     return k_tools(L, LUA_OK, ah_task_push_op(L, &op->op));
@@ -386,10 +393,105 @@ static int l_execute_tool(lua_State *L)
         return luaL_error(L, "execute_tool needs connected_account_id or connection_name");
     if (read_input(L, &exec, &err) != 0)
         return ah_luax_fail(L, &err);
-    struct ah_scalekit_op *op = ah_scalekit_execute(service_of(L), &who, &exec, &err);
+    struct ah_scalekit_op *op = ah_scalekit_execute(ah_lua_scalekit_service(L), &who, &exec, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     return k_execute(L, LUA_OK, ah_task_push_op(L, &op->op));
+}
+
+/* --- the proxy --------------------------------------------------------------------------------------- */
+
+static int k_request(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, (int)idx);
+    if (!op->op.done)
+        return ah_task_await(L, (int)idx, k_request);
+    if (op->op.err.kind == AH_NONE) {
+        ah_luahttp_push_answer(L, op->res);
+        return 1;
+    }
+    push_failure(L, &op->op);
+    if (op->res) {
+        lua_pushlstring(L, ah_buf_str(&op->res->body), op->res->body.n);
+        lua_setfield(L, -2, "body");
+        ah_luahttp_push_headers(L, op->res);
+        lua_setfield(L, -2, "headers");
+    }
+    return 2;
+}
+
+/* Path, query, headers and body of the table at 1. -1: err. */
+static int read_proxied(lua_State *L, struct ah_luahttp_draft *d, struct ah_skproxy_req *req,
+                        struct ah_error *err)
+{
+    ah_buf_adds(&d->url, ah_luax_need_str(L, 1, "path"));
+    req->method = ah_luax_str(L, 1, "method", NULL);
+    req->timeout_ms = ah_luax_ms(L, 1, "timeout", 0);
+    if (ah_luahttp_read_query(L, 1, d, err) != 0 || ah_luahttp_read_headers(L, 1, d, err) != 0 ||
+        ah_luahttp_read_body(L, 1, d, err) != 0 || ah_luahttp_end_draft(d, err) != 0)
+        return -1;
+    req->path = ah_buf_str(&d->url);
+    req->headers = d->headers;
+    req->header_count = d->header_count;
+    req->body = ah_buf_str(&d->body);
+    req->body_n = d->body.n;
+    req->has_body = d->has_body;
+    return 0;
+}
+
+static int l_request(lua_State *L)
+{
+    static const char *const fields[] = {"body", "connection_name", "form", "headers", "identifier",
+                                         "json", "method",          "path", "query",   "timeout",
+                                         NULL};
+    struct ah_skproxy_req req = {0};
+    struct ah_error err = {0};
+    check_call(L, "scalekit.request", fields);
+    struct ah_scalekit_who who = read_who(L, true);
+    void **draft = ah_luahttp_push_draft(L);
+    if (read_proxied(L, *draft, &req, &err) != 0)
+        return ah_luax_fail(L, &err);
+    struct ah_scalekit_op *op = ah_skproxy_send(ah_lua_scalekit_service(L), &who, &req, &err);
+    if (!op)
+        return ah_luax_fail(L, &err);
+    return k_request(L, LUA_OK, ah_task_push_op(L, &op->op));
+}
+
+/* --- webhooks ---------------------------------------------------------------------------------------- */
+
+/* A header of the table on top; stays on the stack. */
+static const char *read_header(lua_State *L, int headers, const char *name)
+{
+    return lua_getfield(L, headers, name) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+}
+
+/* The event, decoded, when whoever sent it knows the secret. */
+static int l_verify_webhook(lua_State *L)
+{
+    static const char *const fields[] = {"body", "headers", "secret", "tolerance", NULL};
+    struct ah_error err = {0};
+    struct ah_json event;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    ah_luax_fields(L, 1, "scalekit.verify_webhook", fields);
+    if (lua_getfield(L, 1, "headers") != LUA_TTABLE)
+        return luaL_error(L, "bad field 'headers' (table expected, got %s)", luaL_typename(L, -1));
+    struct ah_skhook hook = {read_header(L, 2, "webhook-id"), read_header(L, 2, "webhook-timestamp"),
+                             read_header(L, 2, "webhook-signature"), NULL, 0};
+    hook.body = ah_luax_need_str(L, 1, "body");
+    hook.body_n = lua_rawlen(L, -1);
+    int64_t tolerance = ah_luax_ms(L, 1, "tolerance", AH_SKHOOK_TOLERANCE_S * 1000) / 1000;
+    struct ah_buf *secret = ah_luax_guard_buf(L, 4096);
+    lua_getfield(L, 1, "secret");
+    if (ah_luasecret_expand(L, lua_gettop(L), secret, &err) != 0)
+        return ah_luax_fail(L, &err);
+    int64_t now_us = ah_clock_wall_us(ah_loop_clock(ah_lua_of(L)->core->loop));
+    if (ah_skhook_verify(ah_buf_str(secret), &hook, now_us / 1000000, tolerance, &err) != 0 ||
+        ah_json_check(hook.body, hook.body_n, 0, &event, &err) != 0)
+        return ah_luax_fail(L, &err);
+    ah_luajson_push(L, event);
+    return 1;
 }
 
 static const luaL_Reg functions[] = {
@@ -398,6 +500,8 @@ static const luaL_Reg functions[] = {
     {"get_connected_account", l_get_connected_account},
     {"get_or_create_connected_account", l_get_or_create_connected_account},
     {"get_tools", l_get_tools},
+    {"request", l_request},
+    {"verify_webhook", l_verify_webhook},
     {"wait_until_active", l_wait_until_active},
     {NULL, NULL},
 };
@@ -405,5 +509,7 @@ static const luaL_Reg functions[] = {
 int luaopen_host_scalekit(lua_State *L)
 {
     luaL_newlib(L, functions);
+    ah_luahttp_open(L);
+    ah_lua_skrows_add(L);
     return 1;
 }
