@@ -1,0 +1,405 @@
+/* A whole host, closed at every step of a conversation: nothing may be left, whatever it was doing. The far end
+ * is the emulator in the same host. */
+#include "host.h"
+
+#include "http.h"
+#include "loop.h"
+#include "op.h"
+#include "sandbox.h"
+#include "store.h"
+#include "task.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/agenthost-test-XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    setenv("AGENTHOST_HOME", folder, 1);
+    unsetenv("AGENTHOST_USER");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[128];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static void write_script(char *path, size_t size, const char *name, const char *text)
+{
+    snprintf(path, size, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static const char *const no_args[] = {NULL};
+static const struct ah_run_option no_options[] = {{NULL, NULL}};
+
+static struct ah_host_run_opts run_opts(const char *path)
+{
+    return (struct ah_host_run_opts){.script = {.path = path,
+                                                .folder = "examples",
+                                                .name = "test",
+                                                .args = no_args,
+                                                .options = no_options},
+                                     .no_trace = false};
+}
+
+static struct ah_host *open_host(bool emulate, bool memory)
+{
+    struct ah_error err = {0};
+    struct ah_host_opts opts = {.emulate = emulate,
+                                .no_store = memory,
+                                .verbosity = -1,
+                                .env_file = "/dev/null",
+                                .no_journal = memory};
+    struct ah_host *h = ah_host_new(&opts, &err);
+    if (!h)
+        fail_msg("no host: %s", err.message);
+    return h;
+}
+
+/* --- one host ------------------------------------------------------------------------------------------------------ */
+
+static void run(struct ah_host *h, const char *code, struct ah_host_result *result)
+{
+    char path[128];
+    write_script(path, sizeof path, "script.lua", code);
+    struct ah_host_run_opts opts = run_opts(path);
+    ah_host_run(h, &opts, result);
+}
+
+static void test_results(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *code;
+        enum ah_kind kind;
+        int exit_code;
+        const char *answer;
+    } rows[] = {
+        {"return 'text'", AH_NONE, 0, "text"},
+        {"return {answer='a'}", AH_NONE, 0, "a"},
+        {"return", AH_NONE, 0, NULL},
+        {"return nil, {kind='needs_auth', message='m'}", AH_NEEDS_AUTH, 11, NULL},
+        {"error 'x'", AH_SCRIPT, 1, NULL},
+        {"error{kind='outcome_unknown', message='m'}", AH_OUTCOME_UNKNOWN, 16, NULL},
+        {"error(setmetatable({}, {__tostring=function() error 'in tostring' end}))", AH_SCRIPT, 1, NULL},
+        {"error(nil)", AH_SCRIPT, 1, NULL},
+        {"x = ", AH_SCRIPT, 1, NULL},
+        {"os.exit(7)", AH_NONE, 7, NULL},
+        {"os.exit(false)", AH_NONE, 1, NULL},
+        {"pcall(os.exit, 9) return 'not reached'", AH_NONE, 9, NULL},
+        {"require 'host.task'.spawn(os.exit, 8) require 'host.task'.sleep(100)", AH_NONE, 8, NULL},
+        {"(('x'):gsub('x', function() os.exit(6) end))", AH_SCRIPT, 1, NULL},
+        {"pcall(string.gsub, 'x', 'x', function() os.exit(6) end) require 'host.task'.sleep(100)", AH_NONE, 6,
+         NULL},
+        {"return ('x'):rep(1 << 40)", AH_SCRIPT, 1, NULL},
+        {"local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end", AH_SCRIPT, 1, NULL},
+        {"while true do end", AH_SCRIPT, 1, NULL},
+        {"return {run=function(self, input) return {answer='ran ' .. tostring(input)} end}", AH_NONE, 0,
+         "ran nil"},
+        {"require 'host.task'.spawn(function() require 'host.task'.sleep(100) end) return 'left'", AH_NONE, 0,
+         "left"},
+    };
+    struct ah_error err = {0};
+    struct ah_host_opts opts = {.no_store = true,
+                                .no_journal = true,
+                                .verbosity = -1,
+                                .env_file = "/dev/null",
+                                .memory_bytes = 32 << 20,
+                                .instructions = 20000000};
+    struct ah_host *h = ah_host_new(&opts, &err);
+    assert_non_null(h);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ah_host_result result;
+        run(h, rows[i].code, &result);
+        if (result.err.kind != rows[i].kind || result.exit_code != rows[i].exit_code)
+            fail_msg("%s: kind %s, exit code %d: %s", rows[i].code, ah_err_kind_name(result.err.kind),
+                     result.exit_code, result.err.message);
+        if (rows[i].answer)
+            assert_string_equal(result.answer, rows[i].answer);
+        else
+            assert_null(result.answer);
+        assert_int_equal(ah_tasks_alive(ah_host_lua(h)->tasks), 0);
+        ah_host_result_drop(&result);
+    }
+    ah_host_free(h);
+}
+
+static void test_call(void **state)
+{
+    (void)state;
+    struct ah_host *h = open_host(false, true);
+    struct ah_error err = {0};
+    char *json = ah_host_call(h, "agent.near", "no_such_function", "{}", &err);
+    assert_null(json);
+    assert_int_not_equal(err.kind, AH_NONE);
+    ah_err_drop(&err);
+    json = ah_host_call(h, "no.such.module", "f", "{}", &err);
+    assert_null(json);
+    assert_non_null(strstr(err.message, "no.such.module"));
+    ah_err_drop(&err);
+    ah_host_free(h);
+}
+
+static void test_stop_and_interrupt(void **state)
+{
+    (void)state;
+    struct ah_host *h = open_host(false, true);
+    volatile int flag = 1;
+    struct ah_host_result result;
+    ah_host_set_interrupt(h, &flag);
+    run(h, "while true do end", &result);
+    assert_non_null(strstr(result.err.message, "interrupted"));
+    ah_host_result_drop(&result);
+    flag = 0;
+    run(h, "return 'goes on'", &result);
+    assert_string_equal(result.answer, "goes on");
+    ah_host_result_drop(&result);
+    ah_host_stop(h);
+    run(h, "require 'host.task'.sleep(100)", &result);
+    assert_int_equal(result.err.kind, AH_CANCELLED);
+    assert_int_equal(result.exit_code, 130);
+    ah_host_result_drop(&result);
+    ah_host_free(h);
+    ah_host_free(NULL);
+}
+
+/* A host that cannot be made leaves nothing behind either. */
+static void test_refused(void **state)
+{
+    (void)state;
+    struct ah_error err = {0};
+    struct ah_host_opts opts = {.env_file = "/no/such/.env", .verbosity = -1, .no_store = true};
+    assert_null(ah_host_new(&opts, &err));
+    assert_int_equal(err.kind, AH_CONFIG);
+    ah_err_drop(&err);
+    opts = (struct ah_host_opts){
+        .env_file = "/dev/null", .verbosity = -1, .no_store = true, .memory_bytes = 1000};
+    assert_null(ah_host_new(&opts, &err));
+    assert_int_equal(err.kind, AH_MEMORY);
+    ah_err_drop(&err);
+    for (size_t kb = 16; kb < 1000; kb += 16) { /* somewhere in the middle */
+        opts.memory_bytes = kb << 10;
+        struct ah_host *h = ah_host_new(&opts, &err);
+        ah_host_free(h);
+        ah_err_drop(&err);
+    }
+    opts = (struct ah_host_opts){
+        .env_file = "/dev/null", .verbosity = -1, .journal_dir = "/proc/no/such/place", .read_journal = true};
+    assert_null(ah_host_new(&opts, &err));
+    ah_err_drop(&err);
+}
+
+/* --- closed at every step ---------------------------------------------------------------------------------------------- */
+
+enum collector { NORMAL, GENERATIONAL, STOPPED };
+
+/* A script in steps: run as ah_host_run does, but turn by turn. */
+struct job {
+    struct ah_task *task;
+    const char *code;
+    struct ah_run *run;
+};
+
+static int spawn_code(lua_State *L)
+{
+    struct job *j = lua_touserdata(L, 1);
+    if (luaL_loadstring(L, j->code) != LUA_OK)
+        return lua_error(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "agenthost.env");
+    lua_setupvalue(L, -2, 1);
+    j->task = ah_task_spawn(L, 0, j->run, ah_run_root(j->run));
+    return 0;
+}
+
+static int new_env(lua_State *L)
+{
+    ah_sandbox_new_env(L);
+    return 0;
+}
+
+static void start(struct ah_host *h, struct job *j, const char *code)
+{
+    struct ah_run_opts opts = {.name = "step", .identifier = "user_123", .traced = true};
+    lua_State *L = ah_host_lua(h)->L;
+    *j = (struct job){.code = code, .run = ah_run_start(ah_host_core(h)->trace, &opts, NULL)};
+    assert_non_null(j->run);
+    lua_pushcfunction(L, new_env);
+    assert_int_equal(lua_pcall(L, 0, 0, 0), LUA_OK);
+    lua_pushcfunction(L, spawn_code);
+    lua_pushlightuserdata(L, j);
+    assert_int_equal(lua_pcall(L, 1, 0, 0), LUA_OK);
+}
+
+static bool step(struct ah_host *h, struct job *j)
+{
+    if (ah_task_done(j->task))
+        return false;
+    ah_loop_turn(ah_host_core(h)->loop, 100);
+    return true;
+}
+
+/* What ah_host_run does at its end; tasks first, as there. */
+static void finish(struct ah_host *h, struct job *j)
+{
+    ah_tasks_cancel_runs(ah_host_lua(h)->tasks);
+    ah_task_unref(j->task);
+    ah_run_end(j->run, NULL, 0, NULL);
+    (void)h;
+}
+
+static const char digest[] = "local agent = assert(dofile 'examples/gmail_digest.lua')\n"
+                             "local r = assert(agent:run()) assert(#r.answer > 0) return r.answer";
+
+static const char all_at_once[] =
+    "local task, http, trace, server = require 'host.task', require 'host.http', require 'host.trace', "
+    "require 'host.server'\n"
+    "local s = assert(server.listen{handler=function(req)\n"
+    "  if req.path == '/stream' then local o = req:stream(200, {}) for i = 1, 5 do o:write('x') "
+    "task.sleep(0.001) end\n"
+    "  else task.sleep(0.002) return 200, {}, 'ok' end end})\n"
+    "local base = 'http://127.0.0.1:' .. s:port()\n"
+    "local function stream() for c in http.get(base .. '/stream', {stream=true}):chunks() do "
+    "coroutine.yield() end end\n"
+    "task.all{\n"
+    "  function() for i = 1, 3 do assert(http.post(base, {body='x'})) end end,\n"
+    "  stream, function() coroutine.wrap(stream)() task.sleep(0.001) end,\n"
+    "  function() trace.span('s', {}, function() return task.timeout(0.003, task.sleep, 10) end) end,\n"
+    "  function() return task.race{function() task.sleep(0.002) end, stream} end,\n"
+    "  function() local t <close> = task.spawn(stream) task.sleep(0.001) end,\n"
+    "}\n"
+    "s:close()";
+
+static long close_at_every_step(const char *code, bool emulate, enum collector mode)
+{
+    for (long n = 0;; n++) {
+        struct ah_host *h = open_host(emulate, true);
+        lua_State *L = ah_host_lua(h)->L;
+        if (mode == GENERATIONAL)
+            lua_gc(L, LUA_GCGEN, 0, 0);
+        else if (mode == STOPPED)
+            lua_gc(L, LUA_GCSTOP, 0);
+        struct job j;
+        start(h, &j, code);
+        bool over = false;
+        for (long i = 0; i < n && !over; i++)
+            over = !step(h, &j);
+        if (over) {
+            struct ah_op *end = ah_task_end_op(j.task);
+            if (end->err.kind != AH_NONE)
+                fail_msg("the script failed: %s", end->err.message);
+        }
+        if (!over && n % 3 == 1) {
+            /* hard: the host goes while everything is under way; the run's reference is the test's */
+            struct ah_run *run = ah_run_ref(j.run);
+            ah_task_unref(j.task);
+            ah_tasks_cancel_all(ah_host_lua(h)->tasks);
+            ah_run_end(j.run, NULL, 0, NULL);
+            ah_run_unref(run);
+        } else {
+            finish(h, &j);
+        }
+        ah_host_free(h); /* it asserts that Lua gave all its memory back; ASan sees the rest */
+        if (over)
+            return n;
+    }
+}
+
+static void test_close_conversation(void **state)
+{
+    (void)state;
+    long n = close_at_every_step(digest, true, NORMAL);
+    print_message("           the digest: closed at each of %ld turns\n", n);
+    assert_true(n > 10);
+    close_at_every_step(digest, true, GENERATIONAL);
+    close_at_every_step(digest, true, STOPPED);
+}
+
+static void test_close_everything(void **state)
+{
+    (void)state;
+    for (enum collector mode = NORMAL; mode <= STOPPED; mode++) {
+        long n = close_at_every_step(all_at_once, false, mode);
+        assert_true(n > 5);
+    }
+}
+
+/* --- two hosts ------------------------------------------------------------------------------------------------------------ */
+
+static void test_two_hosts(void **state)
+{
+    (void)state;
+    for (int order = 0; order < 2; order++) {
+        struct ah_host *h[2] = {open_host(true, true), open_host(true, false)};
+        struct job j[2];
+        for (int i = 0; i < 2; i++)
+            start(h[i], &j[i], digest);
+        bool more = true;
+        for (int turns = 0; more; turns++) {
+            assert_true(turns < 100000);
+            more = false;
+            for (int i = 0; i < 2; i++)
+                if (!ah_task_done(j[i].task)) {
+                    ah_loop_turn(ah_host_core(h[i])->loop, 1);
+                    more = true;
+                }
+        }
+        for (int i = 0; i < 2; i++) {
+            int at = order ? 1 - i : i;
+            assert_int_equal(ah_task_end_op(j[at].task)->err.kind, AH_NONE);
+            finish(h[at], &j[at]);
+            ah_host_free(h[at]);
+        }
+    }
+    /* one is closed in the middle: the other does not notice */
+    struct ah_host *a = open_host(true, true), *b = open_host(true, true);
+    struct job ja, jb;
+    start(a, &ja, digest);
+    start(b, &jb, digest);
+    for (int i = 0; i < 12; i++) {
+        step(a, &ja);
+        step(b, &jb);
+    }
+    finish(a, &ja);
+    ah_host_free(a);
+    while (step(b, &jb))
+        ;
+    assert_int_equal(ah_task_end_op(jb.task)->err.kind, AH_NONE);
+    finish(b, &jb);
+    ah_host_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_results),
+        cmocka_unit_test(test_call),
+        cmocka_unit_test(test_stop_and_interrupt),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_close_everything),
+        cmocka_unit_test(test_close_conversation),
+        cmocka_unit_test(test_two_hosts),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
