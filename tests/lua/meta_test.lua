@@ -94,7 +94,8 @@ end
 
 -- Methods: the stub's class, and the table in C. Tables of modules are compared at run time.
 local methods = {
-  ["src/lua_http.c"] = { response_methods = "host.http.Response", stream_methods = "host.http.Stream" },
+  ["src/luahttp.c"] = { response_methods = "host.http.Response" },
+  ["src/lua_http.c"] = { stream_methods = "host.http.Stream" },
   ["src/lua_openai.c"] = { model_methods = "host.openai.Model", stream_methods = "host.openai.Stream" },
   ["src/lua_server.c"] = {
     server_methods = "host.server.server", stream_methods = "host.server.stream", req_methods = "host.server.request",
