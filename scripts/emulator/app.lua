@@ -7,8 +7,10 @@
 local json = require "host.json"
 local accounts = require "emulator.accounts"
 local admin = require "emulator.admin"
+local bend = require "emulator.bend"
 local connections = require "emulator.connections"
 local forms_of = require "emulator.forms"
+local gateway = require "emulator.gateway"
 local github = require "emulator.github"
 local gmail = require "emulator.gmail"
 local googlecalendar = require "emulator.googlecalendar"
@@ -100,6 +102,7 @@ function App:reset()
   self.counts, self.kept = {}, {}
   local scenario = assert(scenario_of.merge(self.user_scenario))
   if options.accounts then scenario.accounts = options.accounts end
+  if options.gateway ~= nil then scenario.gateway = options.gateway end
   local actions = {}
   self.mailbox = gmail.new(world, scenario, actions)
   self.slack = slack.new(world, scenario.slack, actions)
@@ -141,12 +144,12 @@ function App:reset()
   end
 end
 
-local function unknown_path(request, other_method)
+local function unknown_path(app, request, other_method)
   local path = request.path
   if path:find("^/api/v1/") or path:find("^/oauth") then
     local name = other_method and "UNIMPLEMENTED" or "NOT_FOUND"
     return reply.grpc(name, other_method and "Method Not Allowed" or "Not Found")
-  elseif path:find("^/v1/") then
+  elseif path:find("^/v1/") and not app.openai.gateway then
     return reply.openai(other_method and 405 or 404, "invalid_request_error", "unknown_url", nil,
       ("Unknown request URL: %s %s."):format(request.method, path))
   end
@@ -180,25 +183,23 @@ end
 local function run_route(app, route, request)
   local trouble, complaint = app.troubles:meet(route, request)
   if complaint then return reply.json(400, { error = "x-agenthost-trouble: " .. complaint }) end
-  request.trouble = trouble
+  request.trouble, request.has = trouble, troubles_of.kinds_of(trouble)
   request.forms, complaint = forms_of.of(app.forms, request.headers["x-agenthost-form"])
   if complaint then return reply.json(400, { error = "x-agenthost-form: " .. complaint }) end
-  if trouble and not trouble.after then
-    local status, headers, body = troubles_of.instead(trouble, route)
-    if status then return status, headers, body end
-  end
-  local status, headers, body = run_handler(app, route, request)
-  if trouble then
-    if trouble.after then
-      local s, h, b = troubles_of.instead(trouble, route)
+  local function now() return app.world:now() end
+  local status, headers, body
+  if trouble and not trouble.after then status, headers, body = troubles_of.instead(trouble, route, now) end
+  if not status then
+    status, headers, body = run_handler(app, route, request)
+    if trouble and trouble.after then
+      local s, h, b = troubles_of.instead(trouble, route, now)
       if s then status, headers, body = s, h, b end
     end
-    if trouble.what == "torn" then status, headers, body = troubles_of.tear(trouble, status, headers, body) end
-    if trouble.what == "slow" then
-      local seconds = trouble.seconds or 1
-      if type(body) == "string" then body = { chunks = { body }, wait = seconds } else body.delay = seconds end
-    end
   end
+  if app.openai.gateway and route.service == "openai" then
+    status, headers, body = gateway.dress(app.openai, request, status, headers, body)
+  end
+  if trouble then body = bend.apply(trouble, request.has, headers, body) end
   return status, headers, body
 end
 
@@ -212,7 +213,7 @@ function App:handle(given)
     request.params, request.service = params, route.service
     status, headers, body = run_route(self, route, request)
   else
-    status, headers, body = unknown_path(request, params)
+    status, headers, body = unknown_path(self, request, params)
   end
   self.world.log(("%s %s %d"):format(request.method, request.path, status))
   return status, headers, body
@@ -233,7 +234,7 @@ function App:env(url)
   return env
 end
 
--- options: services ("all" or a list), seed, clock, open, accounts, troubles, log, scenario (table, merged
+-- options: services ("all" or a list), seed, clock, open, accounts, gateway, troubles, log, scenario (table, merged
 -- already by the caller's hand or not). Raises a sentence on a bad scenario.
 function M.new(options)
   local app = setmetatable({ options = options, services = {}, user_scenario = options.scenario or {} }, App)

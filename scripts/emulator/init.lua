@@ -12,7 +12,7 @@ local M = {}
 
 local OPTIONS = { port = true, address = true, services = true, seed = true, clock = true, scenario = true,
   log = true, open = true,
-  accounts = true, troubles = true }
+  accounts = true, gateway = true, troubles = true }
 
 local function send_chunks(app, req, status, headers, body)
   local task = require "host.task"
@@ -44,7 +44,7 @@ end
 
 -- options: port (0 = any free one), address, services ("all" or a list of scalekit, openai, langsmith), seed,
 -- clock, scenario (path or table), log (function(line)), open (any key is good), accounts ("active" |
--- "pending"), troubles (list). An instance, or nil and an error.
+-- "pending"), gateway (true: OpenAI as LiteLLM's proxy shows it), troubles (list). An instance, or nil and an error.
 function M.start(options)
   options = options or {}
   for name in pairs(options) do

@@ -124,4 +124,7 @@ function M.mail_date(seconds)
     s // 60 % 60, s % 60)
 end
 
+-- "Mon, 05 Jan 2026 09:00:00 GMT", as HTTP headers carry it
+function M.http_date(seconds) return (M.mail_date(seconds):gsub("%+0000$", "GMT")) end
+
 return M

@@ -3,34 +3,71 @@
 -- are those of the service that is asked.
 local json = require "host.json"
 local reply = require "emulator.reply"
+local text = require "emulator.text"
 
 local M = {}
 local Troubles = {}
 Troubles.__index = Troubles
 
 M.FIELDS = {
-  where = "string", what = "string", times = "number", skip = "number", match = "string", after = "boolean",
-  retry_after = "number", seconds = "number", status = "number", bytes = "number", code = "string", message = "string",
+  where = "string", what = "string", also = "string", times = "number", skip = "number", match = "string",
+  after = "boolean", retry_after = "number|string", retry_after_ms = "number|string", retry_after_date = "number",
+  should_retry = "boolean", seconds = "number", status = "number", bytes = "number", size = "number", form = "string",
+  code = "string", message = "string",
 }
 
 -- The kinds, for messages and for docs/emulator.md.
 M.KINDS = {
-  "400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "502", "503", "504", "slow", "torn", "html",
-  "empty", "reset", "huge", "bad_utf8", "deep", "200_error", "pending", "expired", "no_tools", "tool_error",
-  "quota", "too_large", "context", "error_event", "no_done", "no_finish", "cut_arguments", "bad_arguments",
+  "400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "502", "503", "504", "529", -- statuses
+  "quota", "too_large", "context", "200_error", -- OpenAI's own refusals
+  "html", "empty", "reset", "huge", "bad_utf8", "deep", -- bodies that no client expects
+  "slow", "torn", "cut", "split", -- what the network does
+  "cr", "crlf", "no_space", "comments", "bom", "last_newline", -- how a stream is written
+  "error_event", "no_done", "no_finish", "odd_finish", "empty_choices", "obfuscation", -- what is in it
+  "usage_on_finish", "usage_everywhere", "usage_always", "no_usage",
+  "interleaved", "no_index", "same_index", "repeated_id", "split_name", "one_chunk_calls", -- calls in a stream
+  "object_arguments", "empty_arguments", "list_arguments", "control_arguments", "cut_arguments", "bad_arguments",
+  "pending", "expired", "no_tools", "tool_error", -- Scalekit
 }
+
+local FORMS = { data = true, named = true, detail = true, text = true }
+
+local function is_kind(name)
+  for _, kind in ipairs(M.KINDS) do
+    if kind == name then return true end
+  end
+  return false
+end
+
+local function unknown(name)
+  return ("no trouble is called %q; there are: %s"):format(name, table.concat(M.KINDS, " "))
+end
 
 local function check(trouble)
   for k, v in pairs(trouble) do
-    local kind = M.FIELDS[k]
-    if not kind then return nil, ("unknown field %q of a trouble"):format(tostring(k)) end
-    if type(v) ~= kind then return nil, ("field %s of a trouble must be a %s"):format(k, kind) end
+    local kinds = M.FIELDS[k]
+    if not kinds then return nil, ("unknown field %q of a trouble"):format(tostring(k)) end
+    if not kinds:find(type(v), 1, true) then
+      return nil, ("field %s of a trouble must be a %s"):format(k, (kinds:gsub("|", " or a "))) end
   end
   if not trouble.what then return nil, "a trouble needs what = one of " .. table.concat(M.KINDS, " ") end
-  for _, kind in ipairs(M.KINDS) do
-    if kind == trouble.what then return trouble end
+  if not is_kind(trouble.what) then return nil, unknown(trouble.what) end
+  for kind in (trouble.also or ""):gmatch("[^%s,+]+") do
+    if not is_kind(kind) then return nil, unknown(kind) end
   end
-  return nil, ("no trouble is called %q; there are: %s"):format(trouble.what, table.concat(M.KINDS, " "))
+  if trouble.form and not FORMS[trouble.form] then
+    return nil, "form of a trouble is data, named, detail or text" end
+  return trouble
+end
+
+-- has(kind): whether this trouble (or nil) is of that kind, or has it beside.
+function M.kinds_of(trouble)
+  local set = {}
+  if trouble then
+    set[trouble.what] = true
+    for kind in (trouble.also or ""):gmatch("[^%s,+]+") do set[kind] = true end
+  end
+  return function(kind) return set[kind] == true end
 end
 
 function M.new() return setmetatable({ list = {} }, Troubles) end
@@ -57,7 +94,9 @@ local function of_header(value)
     local k, v = word:match("^([%w_]+)%s*=%s*(.*)$")
     if k then
       local kind = M.FIELDS[k]
-      trouble[k] = kind == "number" and tonumber(v) or kind == "boolean" and v == "true" or v
+      trouble[k] = v
+      if kind and kind:find("number", 1, true) then trouble[k] = tonumber(v) or v end
+      if kind == "boolean" then trouble[k] = v == "true" end
     elseif word == "after" then
       trouble.after = true
     else
@@ -195,7 +234,7 @@ end
 
 -- What takes the handler's place: status, headers, body; or nil when the trouble only bends the handler's
 -- own answer (request.trouble) or comes after it.
-function M.instead(trouble, route)
+function M.instead(trouble, route, now)
   if trouble.what == "404" and route.service == "langsmith" and route.where == "ingest" then
     return reply.langsmith(404, "not found")
   end
@@ -204,22 +243,20 @@ function M.instead(trouble, route)
     local make = ANSWERS[route.service]
     if make then status, headers, body = make(trouble, route) end
   end
-  if status and trouble.retry_after then headers["retry-after"] = ("%g"):format(trouble.retry_after) end
+  if status then M.add_headers(trouble, headers, now) end
   return status, headers, body
 end
 
--- A whole answer that is cut after trouble.bytes (half of it when not given).
-function M.tear(trouble, status, headers, body)
-  local chunks = type(body) == "table" and body.chunks or { body }
-  local all = table.concat(chunks)
-  local left = trouble.bytes or #all // 2
-  local kept = {}
-  for _, chunk in ipairs(chunks) do
-    if left <= 0 then break end
-    kept[#kept + 1] = chunk:sub(1, left)
-    left = left - #chunk
+local function shown(v) return type(v) == "number" and ("%g"):format(v) or v end
+
+-- When to come back, in each of the forms that servers use, good or bad.
+function M.add_headers(trouble, headers, now)
+  if trouble.retry_after then headers["retry-after"] = shown(trouble.retry_after) end
+  if trouble.retry_after_ms then headers["retry-after-ms"] = shown(trouble.retry_after_ms) end
+  if trouble.retry_after_date then
+    headers["retry-after"] = text.http_date(now() + trouble.retry_after_date)
   end
-  return status, headers, { chunks = kept, cut = true }
+  if trouble.should_retry ~= nil then headers["x-should-retry"] = tostring(trouble.should_retry) end
 end
 
 return M
