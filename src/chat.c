@@ -234,7 +234,7 @@ static int set_once(struct ah_buf *to, const struct ah_buf *from, bool more, str
 static int merge_piece(struct ah_chat *c, struct ah_chat_choice *ch, const struct piece *p,
                        struct ah_error *err)
 {
-    struct ah_chat_call *call = find_call(ch, p);
+    struct ah_chat_call *call = c->whole ? NULL : find_call(ch, p);
 
     if (call == NULL && (call = add_call(ch, err)) == NULL)
         return -1;
@@ -481,6 +481,7 @@ int ah_chat_event(struct ah_chat *c, const char *name, const char *data, size_t 
         return -1;
     struct ah_json choices = ah_json_get(v, "choices");
 
+    c->whole = true;
     if (choices.type == AH_JSON_ARRAY)
         for (struct ah_json_iter it = ah_json_iter(choices); ah_json_next(&it);)
             if (read_choice(c, it.value, "delta", err) != 0)

@@ -78,6 +78,7 @@ struct ah_chat {
     bool has_created, has_tier, has_fingerprint;
     struct ah_buf usage; /* JSON of the last usage that was not null */
     bool streamed;       /* began as a stream */
+    bool whole;          /* no stream: each entry of tool_calls is a call of its own */
     bool done;           /* [DONE] was seen: nothing more is read */
     bool flagged;        /* complete, but without a finish_reason */
     bool ended;          /* ah_chat_end has settled it */

@@ -433,6 +433,14 @@ static void test_whole(void **state)
                "\"arguments\":\"{}\"}},\"finish_reason\":\"function_call\"}]}",
                got, sizeof got);
     assert_string_equal(got, "tool_calls | invented f {}");
+    /* Each entry is a call of its own, whatever its id; a second call with one id gets another. */
+    read_whole("{\"choices\":[{\"index\":0,\"message\":{\"content\":null,\"tool_calls\":["
+               "{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+               "{\"id\":\"c1\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}},"
+               "{\"id\":\"\",\"type\":\"function\",\"function\":{\"name\":\"h\",\"arguments\":\"{}\"}}]},"
+               "\"finish_reason\":\"tool_calls\"}]}",
+               got, sizeof got);
+    assert_string_equal(got, "tool_calls | c1 f {} | invented g {} | invented h {}");
     assert_int_equal(read_whole("{\"choices\":[]}", got, sizeof got), AH_PROTOCOL);
     assert_int_equal(read_whole("{\"choices\":null}", got, sizeof got), AH_PROTOCOL);
     assert_int_equal(read_whole("{}", got, sizeof got), AH_PROTOCOL);
