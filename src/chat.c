@@ -481,7 +481,6 @@ int ah_chat_event(struct ah_chat *c, const char *name, const char *data, size_t 
         return -1;
     struct ah_json choices = ah_json_get(v, "choices");
 
-    c->whole = true;
     if (choices.type == AH_JSON_ARRAY)
         for (struct ah_json_iter it = ah_json_iter(choices); ah_json_next(&it);)
             if (read_choice(c, it.value, "delta", err) != 0)
@@ -505,6 +504,7 @@ int ah_chat_whole(struct ah_chat *c, const char *body, size_t n, struct ah_error
     }
     struct ah_json choices = ah_json_get(v, "choices");
 
+    c->whole = true;
     if (choices.type != AH_JSON_ARRAY || ah_json_count(choices) == 0)
         return ah_err_set(err, AH_PROTOCOL,
                           "the model service answered without choices: %.*s%s; is the base URL one of "
