@@ -19,8 +19,9 @@
 #include <strings.h>
 #include <sys/resource.h>
 
-#define POOL_MAX 256        /* easy handles kept for reuse */
-#define RECEIVE_BYTES 4096L /* a thousand transfers at once are normal: small buffers */
+#define POOL_MAX 256                       /* easy handles kept for reuse */
+#define WITH_HEAD_BYTES ((size_t)32 << 10) /* of a body, sent together with the headers */
+#define RECEIVE_BYTES 4096L                /* a thousand transfers at once are normal: small buffers */
 #define SEND_BYTES 16384L
 #define REDIRECTS_MAX 5
 #define FILES_RESERVED 128 /* journal, scripts, terminal, libraries */
@@ -609,11 +610,16 @@ static bool follow_redirect(struct ah_http_impl *i, struct ah_error *err)
     return true;
 }
 
-/* Without a body the request itself is what executes. */
+static bool goes_with_head(const struct ah_http_impl *i)
+{
+    return i->safe_to_repeat && i->body_n <= WITH_HEAD_BYTES;
+}
+
+/* Where no callback told: without a body the request itself is what executes. */
 static void note_sent(struct ah_http_impl *i)
 {
     long bytes = 0;
-    if (i->has_body)
+    if (i->has_body && !goes_with_head(i))
         return;
     curl_easy_getinfo(i->easy, CURLINFO_REQUEST_SIZE, &bytes);
     i->self->res.first_byte_sent = bytes > 0;
@@ -710,11 +716,19 @@ static CURL *take_easy(struct ah_http *h)
     return h->pooled > 0 ? h->pool[--h->pooled] : curl_easy_init();
 }
 
+/* A small body that may be sent again goes with the headers, in one packet; libcurl has it then, and no
+ * callback tells when it leaves. Others come through a callback, which cannot rewind what must not repeat. */
 static void set_body(struct ah_http_impl *i, CURL *e)
 {
     if (i->has_body || strcmp(i->method, "POST") == 0) {
         curl_easy_setopt(e, CURLOPT_POST, 1L);
         curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)i->body_n);
+        if (strcmp(i->method, "POST") != 0)
+            curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, i->method);
+        if (goes_with_head(i)) {
+            curl_easy_setopt(e, CURLOPT_POSTFIELDS, i->body);
+            return;
+        }
         curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read);
         curl_easy_setopt(e, CURLOPT_READDATA, i);
         curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
@@ -722,8 +736,6 @@ static void set_body(struct ah_http_impl *i, CURL *e)
             curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
             curl_easy_setopt(e, CURLOPT_SEEKDATA, i);
         }
-        if (strcmp(i->method, "POST") != 0)
-            curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, i->method);
     } else if (strcmp(i->method, "HEAD") == 0) {
         curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
     } else if (strcmp(i->method, "GET") != 0) {
@@ -865,14 +877,13 @@ static bool is_token(const char *s)
 /* libcurl's ways: "Name:" removes a header, "Name;" sends an empty one. */
 static int add_header(struct ah_http_impl *i, const char *name, const char *value, struct ah_error *err)
 {
-    if (!is_token(name) || strpbrk(value, "\r\n"))
+    if (!is_token(name) || value[strcspn(value, "\r\n")])
         return ah_err_set(err, AH_INVALID, "header '%.64s' holds characters that HTTP does not allow", name);
     struct ah_buf line;
     ah_buf_init(&line, AH_HTTP_HEADER_BYTES);
-    if (value[0])
-        ah_buf_addf(&line, "%s: %s", name, value);
-    else
-        ah_buf_addf(&line, "%s;", name);
+    ah_buf_adds(&line, name);
+    ah_buf_adds(&line, value[0] ? ": " : ";");
+    ah_buf_adds(&line, value);
     struct curl_slist *grown = line.failed ? NULL : curl_slist_append(i->headers, line.p);
     bool too_long = line.failed;
     ah_buf_drop(&line);
