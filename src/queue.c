@@ -14,6 +14,7 @@
 #define QUEUE_KEEP_BYTES ((size_t)1 << 20) /* memory kept from one commit to the next */
 #define KNOWN_COUNT 16384u                 /* recent hashes; a power of two */
 #define KNOWN_AGE_US (600 * 1000000LL)     /* older texts are stored again: gc may have taken them */
+#define RECENT_BYTES ((size_t)32 << 10)    /* of a text that is kept to be compared */
 #define MESSAGE_MIN_BYTES 96 /* messages are named again each turn, so even short ones are worth a row */
 
 int ah_queue_init(struct ah_queue *q)
@@ -38,6 +39,8 @@ void ah_queue_drop(struct ah_queue *q)
     free(q->refs);
     free(q->blobs);
     free(q->known);
+    for (size_t i = 0; i < AH_QUEUE_RECENT_COUNT; i++)
+        free(q->recent[i].p);
     EVP_MD_free(q->md);
     EVP_MD_CTX_free(q->ctx);
     *q = (struct ah_queue){0};
@@ -49,6 +52,40 @@ void ah_queue_sha256(struct ah_queue *q, const void *p, size_t n, unsigned char 
     if (EVP_DigestInit_ex2(q->ctx, q->md, NULL) != 1 || EVP_DigestUpdate(q->ctx, p, n) != 1 ||
         EVP_DigestFinal_ex(q->ctx, out, &length) != 1)
         memset(out, 0, 32);
+}
+
+static struct ah_recent *recent_of(struct ah_queue *q, const char *p, size_t n)
+{
+    uint64_t head, middle, tail;
+    memcpy(&head, p, sizeof head);
+    memcpy(&middle, p + n / 2, sizeof middle);
+    memcpy(&tail, p + n - sizeof tail, sizeof tail);
+    uint64_t h = (head ^ middle * 31 ^ tail * 961 ^ n) * UINT64_C(0x9e3779b97f4a7c15);
+    return &q->recent[h >> 32 & (AH_QUEUE_RECENT_COUNT - 1)];
+}
+
+/* The hash of a text. What comes again and again (the tools, the system prompt) is known by its bytes,
+ * which are quicker to compare than to hash. */
+static void hash_text(struct ah_queue *q, const char *p, size_t n, unsigned char sha[32])
+{
+    if (n < AH_BLOB_MIN_BYTES || n > RECENT_BYTES) {
+        ah_queue_sha256(q, p, n, sha);
+        return;
+    }
+    struct ah_recent *r = recent_of(q, p, n);
+    if (r->n != n || memcmp(r->p, p, n) != 0) {
+        char *copy = r->n == n ? r->p : malloc(n);
+        ah_queue_sha256(q, p, n, sha);
+        if (!copy)
+            return;
+        if (copy != r->p)
+            free(r->p);
+        *r = (struct ah_recent){.p = copy, .n = n};
+        memcpy(r->p, p, n);
+        memcpy(r->sha, sha, sizeof r->sha);
+        return;
+    }
+    memcpy(sha, r->sha, sizeof r->sha);
 }
 
 static size_t home_of(const unsigned char *sha)
@@ -239,7 +276,7 @@ void ah_queue_put_text(struct ah_queue *q, const char *p, size_t n, size_t min)
     if (!q->now || q->failed)
         return;
     unsigned char sha[32];
-    ah_queue_sha256(q, p, n, sha);
+    hash_text(q, p, n, sha);
     int64_t now = ah_clock_mono_us();
     struct ah_known *k = slot_of(q, sha);
     bool known = k->row && memcmp(k->sha, sha, sizeof k->sha) == 0 && now - k->at < KNOWN_AGE_US;

@@ -13,6 +13,7 @@
 #define AH_QUEUE_MARK '\001'
 #define AH_QUEUE_INTS 16
 #define AH_QUEUE_TEXTS 8
+#define AH_QUEUE_RECENT_COUNT 64 /* a power of two */
 
 /* One change. What the numbers and texts mean is store.c's. */
 struct ah_queued {
@@ -37,6 +38,13 @@ struct ah_known {
     int64_t at;  /* monotonic microseconds */
 };
 
+/* A text that was hashed not long ago. */
+struct ah_recent {
+    char *p;
+    size_t n;
+    unsigned char sha[32];
+};
+
 struct ah_queue {
     struct ah_buf bytes, texts; /* bodies and names; blobs */
     struct ah_queued *ops;
@@ -46,6 +54,7 @@ struct ah_queue {
     struct ah_queued_blob *blobs;
     size_t blobs_count, blobs_cap;
     struct ah_known *known;
+    struct ah_recent recent[AH_QUEUE_RECENT_COUNT];
     void *md, *ctx;        /* OpenSSL's, fetched once */
     struct ah_queued *now; /* between begin and end of a body */
     bool failed;           /* of the body that is being built */
