@@ -345,28 +345,29 @@ static int append_parts(struct ah_chat *c, struct ah_chat_choice *ch, struct ah_
     return 0;
 }
 
-static int read_reasoning(struct ah_chat *c, struct ah_chat_choice *ch, struct ah_json m,
-                          struct ah_error *err)
+static int read_reasoning(struct ah_chat *c, struct ah_chat_choice *ch, struct ah_json content,
+                          struct ah_json other, struct ah_error *err)
 {
-    struct ah_json v = ah_json_get(m, "reasoning_content");
+    bool named_content = content.type == AH_JSON_STRING;
 
-    if (v.type == AH_JSON_STRING)
-        ch->reasoning_content = true;
-    else
-        v = ah_json_get(m, "reasoning");
-    return append_text(c, ch, AH_CHAT_REASONING, v, &ch->reasoning, err);
+    ch->reasoning_content |= named_content;
+    return append_text(c, ch, AH_CHAT_REASONING, named_content ? content : other, &ch->reasoning, err);
 }
 
 static int read_message(struct ah_chat *c, struct ah_chat_choice *ch, struct ah_json m, struct ah_error *err)
 {
-    struct ah_json content = ah_json_get(m, "content"), refusal = ah_json_get(m, "refusal");
-    struct ah_json calls = ah_json_get(m, "tool_calls");
+    static const char *const keys[] = {"content",   "refusal",       "tool_calls", "reasoning_content",
+                                       "reasoning", "function_call", NULL};
+    struct ah_json found[6];
+
+    ah_json_pick(m, keys, found);
+    struct ah_json content = found[0], refusal = found[1], calls = found[2];
 
     ch->has_content |= content.type == AH_JSON_STRING;
     ch->has_refusal |= refusal.type == AH_JSON_STRING && refusal.n > 2;
     if (append_text(c, ch, AH_CHAT_CONTENT, content, &ch->content, err) != 0 ||
         append_text(c, ch, AH_CHAT_REFUSAL, refusal, &ch->refusal, err) != 0 ||
-        read_reasoning(c, ch, m, err) != 0)
+        read_reasoning(c, ch, found[3], found[4], err) != 0)
         return -1;
     if (content.type == AH_JSON_ARRAY && append_parts(c, ch, content, err) != 0)
         return -1;
@@ -374,7 +375,7 @@ static int read_message(struct ah_chat *c, struct ah_chat_choice *ch, struct ah_
         for (struct ah_json_iter it = ah_json_iter(calls); ah_json_next(&it);)
             if (it.value.type == AH_JSON_OBJECT && read_piece(c, ch, it.value, err) != 0)
                 return -1;
-    return read_function_call(c, ch, ah_json_get(m, "function_call"), err);
+    return read_function_call(c, ch, found[5], err);
 }
 
 static enum ah_chat_finish finish_of(const char *text)
@@ -401,21 +402,24 @@ const char *ah_chat_finish_name(enum ah_chat_finish f)
     return names[f];
 }
 
-static int read_choice(struct ah_chat *c, struct ah_json v, const char *member, struct ah_error *err)
+static int read_choice(struct ah_chat *c, struct ah_json v, bool delta, struct ah_error *err)
 {
     int64_t index = 0;
-    struct ah_json m = ah_json_get(v, member), finish = ah_json_get(v, "finish_reason");
+    static const char *const keys[] = {"message", "delta", "finish_reason", "index", NULL};
+    struct ah_json found[4];
 
     if (v.type != AH_JSON_OBJECT)
         return 0;
-    ah_json_int(ah_json_get(v, "index"), &index);
+    ah_json_pick(v, keys, found);
+    struct ah_json m = found[delta], finish = found[2];
+    ah_json_int(found[3], &index);
     struct ah_chat_choice *ch = find_choice(c, index, err);
 
     if (ch == NULL)
         return -1;
     /* Some servers answer a stream with whole messages, and the other way round. */
     if (m.type != AH_JSON_OBJECT)
-        m = ah_json_get(v, member[0] == 'd' ? "message" : "delta");
+        m = found[!delta];
     if (m.type == AH_JSON_OBJECT && read_message(c, ch, m, err) != 0)
         return -1;
     if (finish.type == AH_JSON_STRING) {
@@ -425,19 +429,25 @@ static int read_choice(struct ah_chat *c, struct ah_json v, const char *member, 
     return 0;
 }
 
-static int read_head(struct ah_chat *c, struct ah_json v, struct ah_error *err)
+/* Its choices are for the caller. */
+static int read_head(struct ah_chat *c, struct ah_json v, struct ah_json *choices, struct ah_error *err)
 {
-    struct ah_json tier = ah_json_get(v, "service_tier"), print = ah_json_get(v, "system_fingerprint");
-    struct ah_json usage = ah_json_get(v, "usage");
+    static const char *const keys[] = {
+        "service_tier", "system_fingerprint", "usage", "id", "object", "model", "created", "choices", NULL};
+    struct ah_json found[8];
+
+    ah_json_pick(v, keys, found);
+    struct ah_json tier = found[0], print = found[1], usage = found[2];
+    *choices = found[7];
 
     if (c->id[0] == '\0')
-        ah_json_copy(ah_json_get(v, "id"), c->id, sizeof c->id);
+        ah_json_copy(found[3], c->id, sizeof c->id);
     if (c->object[0] == '\0')
-        ah_json_copy(ah_json_get(v, "object"), c->object, sizeof c->object);
+        ah_json_copy(found[4], c->object, sizeof c->object);
     if (c->model[0] == '\0')
-        ah_json_copy(ah_json_get(v, "model"), c->model, sizeof c->model);
+        ah_json_copy(found[5], c->model, sizeof c->model);
     if (!c->has_created)
-        c->has_created = ah_json_int(ah_json_get(v, "created"), &c->created);
+        c->has_created = ah_json_int(found[6], &c->created);
     if (tier.type == AH_JSON_STRING) {
         ah_json_copy(tier, c->tier, sizeof c->tier);
         c->has_tier = true;
@@ -477,13 +487,13 @@ int ah_chat_event(struct ah_chat *c, const char *name, const char *data, size_t 
         ah_chat_error_value(v, err);
         return -1;
     }
-    if (read_head(c, v, err) != 0)
-        return -1;
-    struct ah_json choices = ah_json_get(v, "choices");
+    struct ah_json choices;
 
+    if (read_head(c, v, &choices, err) != 0)
+        return -1;
     if (choices.type == AH_JSON_ARRAY)
         for (struct ah_json_iter it = ah_json_iter(choices); ah_json_next(&it);)
-            if (read_choice(c, it.value, "delta", err) != 0)
+            if (read_choice(c, it.value, true, err) != 0)
                 return -1;
     return 0;
 }
@@ -502,18 +512,18 @@ int ah_chat_whole(struct ah_chat *c, const char *body, size_t n, struct ah_error
         ah_chat_error_value(v, err);
         return -1;
     }
-    struct ah_json choices = ah_json_get(v, "choices");
+    struct ah_json choices;
 
     c->whole = true;
+    if (read_head(c, v, &choices, err) != 0)
+        return -1;
     if (choices.type != AH_JSON_ARRAY || ah_json_count(choices) == 0)
         return ah_err_set(err, AH_PROTOCOL,
                           "the model service answered without choices: %.*s%s; is the base URL one of "
                           "an OpenAI-compatible API?",
                           (int)(n < SNIPPET_CHARS ? n : SNIPPET_CHARS), body, n > SNIPPET_CHARS ? "..." : "");
-    if (read_head(c, v, err) != 0)
-        return -1;
     for (struct ah_json_iter it = ah_json_iter(choices); ah_json_next(&it);)
-        if (read_choice(c, it.value, "message", err) != 0)
+        if (read_choice(c, it.value, false, err) != 0)
             return -1;
     return 0;
 }
@@ -850,9 +860,10 @@ static bool read_count(struct ah_json v, int64_t *out)
     return true;
 }
 
-static bool first_count(struct ah_json usage, const char *a, const char *b, int64_t *out)
+/* Each count under the name of one API, and of the other. */
+static bool first_count(const struct ah_json names[2], int64_t *out)
 {
-    return read_count(ah_json_get(usage, a), out) || read_count(ah_json_get(usage, b), out);
+    return read_count(names[0], out) || read_count(names[1], out);
 }
 
 struct detail {
@@ -896,11 +907,9 @@ static void write_details(struct ah_json_writer *w, const char *name, struct ah_
         ah_json_end_object(w);
 }
 
-static struct ah_json details_of(struct ah_json usage, const char *a, const char *b)
+static struct ah_json first_details(const struct ah_json names[2])
 {
-    struct ah_json v = ah_json_get(usage, a);
-
-    return v.type == AH_JSON_OBJECT ? v : ah_json_get(usage, b);
+    return names[0].type == AH_JSON_OBJECT ? names[0] : names[1];
 }
 
 int ah_chat_usage(struct ah_json usage, const char *tier, struct ah_buf *to, struct ah_chat_tokens *tokens)
@@ -909,18 +918,31 @@ int ah_chat_usage(struct ah_json usage, const char *tier, struct ah_buf *to, str
                                           {"cached_tokens", "cache_read", true}};
     static const struct detail output[] = {{"audio_tokens", "audio", false},
                                            {"reasoning_tokens", "reasoning", true}};
+    static const char *const keys[] = {"prompt_tokens",
+                                       "input_tokens",
+                                       "completion_tokens",
+                                       "output_tokens",
+                                       "prompt_tokens_details",
+                                       "input_tokens_details",
+                                       "completion_tokens_details",
+                                       "output_tokens_details",
+                                       "total_tokens",
+                                       "cost",
+                                       NULL};
+    struct ah_json found[10];
     struct ah_json_writer w;
     double cost;
 
+    ah_json_pick(usage, keys, found);
     *tokens = (struct ah_chat_tokens){.cost = -1};
-    if (ah_json_num(ah_json_get(usage, "cost"), &cost) && cost > 0)
+    if (ah_json_num(found[9], &cost) && cost > 0)
         tokens->cost = cost; /* zero means unmeasured, not free */
-    bool in = first_count(usage, "prompt_tokens", "input_tokens", &tokens->input);
-    bool out = first_count(usage, "completion_tokens", "output_tokens", &tokens->output);
+    bool in = first_count(found, &tokens->input);
+    bool out = first_count(found + 2, &tokens->output);
 
     if (!in && !out)
         return -1;
-    if (!read_count(ah_json_get(usage, "total_tokens"), &tokens->total))
+    if (!read_count(found[8], &tokens->total))
         tokens->total = tokens->input + tokens->output;
     ah_json_begin(&w, to, NULL);
     ah_json_object(&w);
@@ -930,12 +952,8 @@ int ah_chat_usage(struct ah_json usage, const char *tier, struct ah_buf *to, str
     ah_json_put_int(&w, tokens->output);
     ah_json_key(&w, "total_tokens");
     ah_json_put_int(&w, tokens->total);
-    write_details(&w, "input_token_details",
-                  details_of(usage, "prompt_tokens_details", "input_tokens_details"), input, 2, tier,
-                  tokens->input);
-    write_details(&w, "output_token_details",
-                  details_of(usage, "completion_tokens_details", "output_tokens_details"), output, 2, tier,
-                  tokens->output);
+    write_details(&w, "input_token_details", first_details(found + 4), input, 2, tier, tokens->input);
+    write_details(&w, "output_token_details", first_details(found + 6), output, 2, tier, tokens->output);
     ah_json_end_object(&w);
     return to->failed ? -1 : 0;
 }

@@ -296,11 +296,13 @@ void ah_chat_error_value(struct ah_json body, struct ah_error *err)
 
 bool ah_chat_error_is(struct ah_json body)
 {
-    if (body.type != AH_JSON_OBJECT)
-        return false;
-    if (ah_json_truthy(ah_json_get(body, "error")) || ah_json_is(ah_json_get(body, "object"), "error"))
+    static const char *const keys[] = {"error", "object", "choices", "detail", NULL};
+    struct ah_json found[4];
+
+    ah_json_pick(body, keys, found);
+    if (ah_json_truthy(found[0]) || ah_json_is(found[1], "error"))
         return true;
-    return ah_json_get(body, "choices").type == AH_JSON_NONE && ah_json_truthy(ah_json_get(body, "detail"));
+    return found[2].type == AH_JSON_NONE && ah_json_truthy(found[3]);
 }
 
 void ah_chat_error_param(const char *body, size_t n, char *out, size_t size)

@@ -59,7 +59,7 @@ struct call {
     char *url, *body_text;
     struct ah_json body; /* into body_text */
     char model[128];
-    bool stream;
+    bool stream, has_stream_options, has_max_tokens, has_max_completion;
     int quirks;
     void (*on_delta)(void *, const struct ah_chat_delta *);
     bool (*is_full)(void *);
@@ -341,15 +341,12 @@ static int make_headers(struct call *c, struct headers *h, struct ah_error *err)
 
 static bool asks_for_usage(const struct call *c)
 {
-    return c->stream && !(c->quirks & QUIRK_NO_STREAM_OPTIONS) &&
-           ah_json_get(c->body, "stream_options").type == AH_JSON_NONE;
+    return c->stream && !(c->quirks & QUIRK_NO_STREAM_OPTIONS) && !c->has_stream_options;
 }
 
 static bool renames_max_tokens(const struct call *c)
 {
-    return (c->quirks & QUIRK_MAX_COMPLETION_TOKENS) &&
-           ah_json_get(c->body, "max_tokens").type != AH_JSON_NONE &&
-           ah_json_get(c->body, "max_completion_tokens").type == AH_JSON_NONE;
+    return (c->quirks & QUIRK_MAX_COMPLETION_TOKENS) && c->has_max_tokens && !c->has_max_completion;
 }
 
 /* The body as the caller made it; its members keep their bytes. */
@@ -408,19 +405,21 @@ static void put_invocation_params(struct ah_span *span, struct ah_json sent)
                                         "truncation",
                                         "user",
                                         "verbosity",
-                                        "web_search_options"};
+                                        "web_search_options",
+                                        NULL};
+    struct ah_json found[sizeof names / sizeof names[0]];
     struct ah_json_writer w;
     struct ah_buf b;
     size_t count = 0;
+    ah_json_pick(sent, names, found);
     ah_buf_init(&b, BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct ah_json v = ah_json_get(sent, names[i]);
-        if (v.type == AH_JSON_NONE || v.type == AH_JSON_NULL)
+    for (size_t i = 0; names[i]; i++) {
+        if (found[i].type == AH_JSON_NONE || found[i].type == AH_JSON_NULL)
             continue;
         ah_json_key(&w, names[i]);
-        ah_json_put(&w, v);
+        ah_json_put(&w, found[i]);
         count++;
     }
     ah_json_end_object(&w);
@@ -459,9 +458,7 @@ static void put_request_metadata(struct ah_span *span, struct ah_json metadata)
 /* The members of a request but the long ones: many look-ups follow, each of which reads it all. */
 static struct ah_json copy_settings(const struct ah_buf *sent, struct ah_buf *to)
 {
-    struct ah_json body, settings = {0};
-    if (ah_json_check(sent->p, sent->n, 0, &body, NULL) != 0)
-        return settings;
+    struct ah_json body = {.p = sent->p, .n = sent->n, .type = AH_JSON_OBJECT}, settings = {0};
     ah_buf_addc(to, '{');
     for (struct ah_json_iter it = ah_json_iter(body); ah_json_next(&it);) {
         if (ah_json_is(it.key, "messages") || ah_json_is(it.key, "tools"))
@@ -1020,6 +1017,9 @@ void ah_openai_forget(struct ah_openai_op *op)
 
 static int copy_request(struct call *c, const struct ah_openai_req *req, struct ah_error *err)
 {
+    static const char *const keys[] = {
+        "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", NULL};
+    struct ah_json found[5];
     struct ah_buf url;
     struct ah_url parsed;
     c->body_text = malloc(req->body_n + 1);
@@ -1029,10 +1029,14 @@ static int copy_request(struct call *c, const struct ah_openai_req *req, struct 
     c->body_text[req->body_n] = '\0';
     if (ah_json_check(c->body_text, req->body_n, 0, &c->body, err) != 0)
         return -1;
-    ah_json_copy(ah_json_get(c->body, "model"), c->model, sizeof c->model);
+    ah_json_pick(c->body, keys, found);
+    ah_json_copy(found[0], c->model, sizeof c->model);
+    c->has_stream_options = found[2].type != AH_JSON_NONE;
+    c->has_max_tokens = found[3].type != AH_JSON_NONE;
+    c->has_max_completion = found[4].type != AH_JSON_NONE;
     if (c->body.type != AH_JSON_OBJECT || !c->model[0])
         return ah_err_set(err, AH_INVALID, "a chat request must be an object with a model");
-    if (ah_json_get(c->body, "stream").type != AH_JSON_NONE)
+    if (found[1].type != AH_JSON_NONE)
         return ah_err_set(err, AH_INVALID, "a chat request must not set stream; use model:stream()");
     ah_buf_init(&url, URL_BYTES);
     int rc = ah_url_join(c->target.base, "chat/completions", &url);

@@ -34,10 +34,13 @@ static void pair_key(char key[KEY_BYTES], const char *connection, const char *id
 /* Notes which account stands behind a connection and an identifier. */
 static void remember_account(struct ah_scalekit *sk, struct ah_json account)
 {
+    static const char *const keys[] = {"connector", "identifier", "id", NULL};
+    struct ah_json found[3];
     char connection[420], identifier[120], id[128], key[KEY_BYTES];
-    ah_json_copy(ah_json_get(account, "connector"), connection, sizeof connection);
-    ah_json_copy(ah_json_get(account, "identifier"), identifier, sizeof identifier);
-    ah_json_copy(ah_json_get(account, "id"), id, sizeof id);
+    ah_json_pick(account, keys, found);
+    ah_json_copy(found[0], connection, sizeof connection);
+    ah_json_copy(found[1], identifier, sizeof identifier);
+    ah_json_copy(found[2], id, sizeof id);
     if (!connection[0] || !identifier[0] || !id[0])
         return;
     pair_key(key, connection, identifier);
@@ -721,23 +724,28 @@ static const char *keep_name(struct tools *t, const char *name)
     return copy;
 }
 
-static struct ah_json first_of(struct ah_json v, const char *a, const char *b)
+static bool is_absent(struct ah_json v)
 {
-    struct ah_json found = ah_json_get(v, a);
-    return found.type == AH_JSON_NONE || found.type == AH_JSON_NULL ? ah_json_get(v, b) : found;
+    return v.type == AH_JSON_NONE || v.type == AH_JSON_NULL;
 }
 
 static void read_tool(struct tools *t, struct ah_json item, const char *only, struct ah_scalekit_tool *out)
 {
-    struct ah_json tool = ah_json_get(item, "tool"), definition = ah_json_get(tool, "definition");
+    static const char *const outer[] = {"tool", "connected_account_id", "identifier", NULL};
+    static const char *const middle[] = {"definition", "provider", NULL};
+    static const char *const inner[] = {"name", "description", "annotations", "input_schema", "input", NULL};
+    struct ah_json of_item[3], of_tool[2], defined[5];
     char id[128];
-    out->name = ah_json_get(definition, "name");
-    out->description = ah_json_get(definition, "description");
-    out->input_schema = first_of(definition, "input_schema", "input");
-    out->annotations = ah_json_get(definition, "annotations");
-    out->provider = first_of(tool, "provider", "provider");
-    out->connected_account_id = ah_json_get(item, "connected_account_id");
-    out->identifier = ah_json_get(item, "identifier");
+    ah_json_pick(item, outer, of_item);
+    ah_json_pick(of_item[0], middle, of_tool);
+    ah_json_pick(of_tool[0], inner, defined);
+    out->name = defined[0];
+    out->description = defined[1];
+    out->annotations = defined[2];
+    out->input_schema = is_absent(defined[3]) ? defined[4] : defined[3];
+    out->provider = of_tool[1];
+    out->connected_account_id = of_item[1];
+    out->identifier = of_item[2];
     ah_json_copy(out->connected_account_id, id, sizeof id);
     out->connection_name = keep_name(t, only ? only : ah_skcall_recall(t->flow.sk->names, id));
 }
@@ -1185,16 +1193,18 @@ static void explain_failure(struct execute *e, const struct ah_error *why)
 
 static void on_executed(struct ah_skcall_flow *f, struct ah_op *child)
 {
+    static const char *const keys[] = {"execution_id", "data", NULL};
     struct execute *e = (struct execute *)f;
-    struct ah_json answer = ((struct ah_scalekit_op *)child)->answer;
+    struct ah_json found[2], answer = ((struct ah_scalekit_op *)child)->answer;
     if (child->err.kind != AH_NONE) {
         explain_failure(e, &child->err);
         return;
     }
     ah_skcall_keep(f, child);
-    ah_json_copy(ah_json_get(answer, "execution_id"), f->pub.execution_id, sizeof f->pub.execution_id);
-    f->pub.answer = ah_json_get(answer, "data");
-    if (f->pub.answer.type == AH_JSON_NONE || f->pub.answer.type == AH_JSON_NULL)
+    ah_json_pick(answer, keys, found);
+    ah_json_copy(found[0], f->pub.execution_id, sizeof f->pub.execution_id);
+    f->pub.answer = found[1];
+    if (is_absent(f->pub.answer))
         f->pub.answer = (struct ah_json){"{}", 2, AH_JSON_OBJECT}; /* default values may be left out */
     ah_skcall_finish(f, NULL);
 }

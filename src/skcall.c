@@ -695,6 +695,8 @@ struct pages {
     size_t call_count;
     struct ah_json *items;
     size_t item_count, item_cap, bytes;
+    struct ah_json token; /* of the newest page; absent: it was the last */
+    int64_t total;        /* as the first page says; 0: it does not */
 };
 
 static void drop_pages(struct ah_skcall_flow *f)
@@ -746,8 +748,13 @@ static bool keep_page(struct pages *p, struct ah_op *call)
     p->calls[p->call_count++] = ah_op_ref(call);
     struct ah_json answer = ((struct ah_scalekit_op *)call)->answer;
     p->bytes += answer.n;
-    struct ah_json list = ah_json_get(answer, p->row->items);
-    for (struct ah_json_iter it = ah_json_iter(list); ah_json_next(&it);)
+    const char *const keys[] = {p->row->items, "next_page_token", "total_size", NULL};
+    struct ah_json found[3];
+    ah_json_pick(answer, keys, found);
+    p->token = found[1].type == AH_JSON_STRING && found[1].n > 2 ? found[1] : (struct ah_json){0};
+    if (p->call_count == 1 && !ah_json_int(found[2], &p->total))
+        p->total = 0;
+    for (struct ah_json_iter it = ah_json_iter(found[0]); ah_json_next(&it);)
         if (!add_item(p, it.value))
             return false;
     return true;
@@ -755,15 +762,14 @@ static bool keep_page(struct pages *p, struct ah_op *call)
 
 static void end_pages(struct pages *p)
 {
-    int64_t total;
     struct ah_json answer = ((struct ah_scalekit_op *)p->calls[0])->answer;
     p->flow.pub.answer = answer;
     p->flow.pub.items = p->items;
     p->flow.pub.item_count = p->item_count;
-    if (ah_json_int(ah_json_get(answer, "total_size"), &total) && total > (int64_t)p->item_count)
+    if (p->total > (int64_t)p->item_count)
         ah_log_line(p->flow.sk->core->log, AH_LOG_WARN,
                     "Scalekit says that there are %lld %s, but only %zu came; some may be missing",
-                    (long long)total, p->row->items, p->item_count);
+                    (long long)p->total, p->row->items, p->item_count);
     ah_skcall_finish(&p->flow, NULL);
 }
 
@@ -781,7 +787,7 @@ static void on_page(struct ah_skcall_flow *f, struct ah_op *child)
         ah_skcall_fail_memory(f);
         return;
     }
-    struct ah_json token = token_of(child);
+    struct ah_json token = p->token;
     if (token.type == AH_JSON_NONE) {
         end_pages(p);
     } else if (is_token_seen(p, token)) {
