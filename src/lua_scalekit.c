@@ -135,16 +135,40 @@ static int k_account(lua_State *L, int status, lua_KContext idx)
         return ah_task_await(L, (int)idx, k_account);
     if (op->err.kind != AH_NONE)
         return push_failure(L, op);
-    ah_luajson_push(L, ((struct ah_scalekit_op *)op)->answer);
+    ah_lua_skrows_push(L, ((struct ah_scalekit_op *)op)->answer);
     return 1;
+}
+
+/* Pushes a guarded buffer: what is to be put into the account, as JSON. NULL: err. */
+static struct ah_buf *read_given(lua_State *L, struct ah_error *err)
+{
+    static const char *const names[] = {"authorization_details", "api_config"};
+    lua_newtable(L);
+    int given = lua_gettop(L);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_getfield(L, 1, names[i]);
+        if (ah_lua_skrows_copy(L, -1, err) != 0)
+            return NULL;
+        lua_setfield(L, given, names[i]);
+        lua_pop(L, 1);
+    }
+    struct ah_buf *text = ah_luax_guard_buf(L, AH_SKWIRE_BODY_BYTES);
+    if (ah_luajson_encode(L, given, text, NULL, err) != 0)
+        return NULL;
+    return text;
 }
 
 static int l_get_or_create_connected_account(lua_State *L)
 {
-    check_call(L, "scalekit.get_or_create_connected_account", account_fields);
-    struct ah_scalekit_who who = read_who(L, true);
+    static const char *const fields[] = {"api_config", "authorization_details", "connection_name",
+                                         "identifier", NULL};
     struct ah_error err = {0};
-    struct ah_scalekit_op *op = ah_scalekit_get_or_create_account(ah_lua_scalekit_service(L), &who, &err);
+    check_call(L, "scalekit.get_or_create_connected_account", fields);
+    struct ah_scalekit_who who = read_who(L, true);
+    struct ah_buf *given = read_given(L, &err);
+    struct ah_scalekit_op *op = NULL;
+    if (given)
+        op = ah_scalekit_put_account(ah_lua_scalekit_service(L), &who, given->p, given->n, &err);
     if (!op)
         return ah_luax_fail(L, &err);
     return k_account(L, LUA_OK, ah_task_push_op(L, &op->op));
@@ -177,9 +201,12 @@ static int k_link(lua_State *L, int status, lua_KContext idx)
 
 static int l_get_authorization_link(lua_State *L)
 {
-    static const char *const fields[] = {"connection_name", "identifier", "state", "user_verify_url", NULL};
+    static const char *const fields[] = {
+        "connected_account_id", "connection_name", "identifier", "state", "user_verify_url", NULL};
     check_call(L, "scalekit.get_authorization_link", fields);
-    struct ah_scalekit_who who = read_who(L, true);
+    const char *id = ah_luax_str(L, 1, "connected_account_id", NULL);
+    struct ah_scalekit_who who = read_who(L, !id);
+    who.account_id = id;
     const char *state = ah_luax_str(L, 1, "state", NULL);
     const char *verify = ah_luax_str(L, 1, "user_verify_url", NULL);
     struct ah_error err = {0};

@@ -67,6 +67,11 @@ static int push_copy(lua_State *L, int idx, int depth, struct ah_error *err)
     return 0;
 }
 
+int ah_lua_skrows_copy(lua_State *L, int idx, struct ah_error *err)
+{
+    return push_copy(L, idx, 0, err);
+}
+
 static bool has_field(lua_State *L, int idx, const char *name)
 {
     lua_pushstring(L, name);
@@ -163,6 +168,13 @@ static void push_answer(lua_State *L, const struct ah_skwire_row *row, struct ah
         ah_luajson_push(L, v);
     if (lua_istable(L, -1))
         name_secrets(L, row->secret, false);
+}
+
+void ah_lua_skrows_push(lua_State *L, struct ah_json v)
+{
+    ah_luajson_push(L, v);
+    if (lua_istable(L, -1))
+        name_secrets(L, NULL, false);
 }
 
 static int k_row(lua_State *L, int status, lua_KContext idx)

@@ -53,6 +53,8 @@ static struct ah_op *start_call(struct ah_skcall_flow *f, const char *row, char 
 {
     struct ah_scalekit_who who = ah_skcall_who(f);
     struct ah_skcall *c = args ? ah_skcall_make(f->sk, &who, row, args, strlen(args), err) : NULL;
+    if (args)
+        explicit_bzero(args, strlen(args)); /* it may hold an account's secrets */
     free(args);
     if (c)
         ah_skcall_begin(c);
@@ -398,14 +400,20 @@ static void fail_inactive(struct ah_skcall_flow *f, struct ah_json account, enum
 
 struct account {
     struct ah_skcall_flow flow;
-    bool create; /* make it when it is not there */
-    bool tried;  /* a create has left */
+    bool create;  /* make it when it is not there */
+    bool tried;   /* a create has left */
+    bool updated; /* an update has left */
+    char *given;  /* what to put into it: members of a JSON object, or NULL */
     struct ah_error why;
 };
 
 static void drop_account(struct ah_skcall_flow *f)
 {
-    ah_err_drop(&((struct account *)f)->why);
+    struct account *a = (struct account *)f;
+    if (a->given)
+        explicit_bzero(a->given, strlen(a->given));
+    free(a->given);
+    ah_err_drop(&a->why);
 }
 
 /* 0: the answer's connected_account is the flow's answer. */
@@ -439,6 +447,7 @@ static void on_created(struct ah_skcall_flow *f, struct ah_op *child)
         ah_skcall_finish(f, &err);
     } else if (ah_skwire_is_duplicate(&child->err) || kind == AH_OUTCOME_UNKNOWN ||
                child->err.status >= 500) {
+        a->updated = !ah_skwire_is_duplicate(&child->err) || a->why.kind != AH_NONE;
         ah_err_copy(&a->why, &child->err); /* somebody was faster, or we may have been heard: look again */
         ask_details(a);
     } else if (kind == AH_NOT_FOUND) {
@@ -448,13 +457,16 @@ static void on_created(struct ah_skcall_flow *f, struct ah_op *child)
     }
 }
 
-static void create_account(struct account *a)
+/* Creates or updates it, with what was given. */
+static void put_account(struct account *a, const char *row)
 {
     struct ah_skcall_flow *f = &a->flow;
     struct ah_error err = {0};
+    struct ah_json given = {0};
     struct ah_buf b;
     struct ah_json_writer w;
-    a->tried = true;
+    if (a->given)
+        ah_json_check(a->given, strlen(a->given), 0, &given, NULL);
     ah_buf_init(&b, AH_SKWIRE_BODY_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
@@ -462,17 +474,39 @@ static void create_account(struct account *a)
     ah_json_put_str(&w, f->connection);
     ah_json_key(&w, "identifier");
     ah_json_put_str(&w, f->identifier);
+    for (struct ah_json_iter it = ah_json_iter(given); ah_json_next(&it);) {
+        char name[64];
+        ah_json_copy(it.key, name, sizeof name);
+        ah_json_key(&w, name);
+        ah_json_put(&w, it.value);
+    }
     ah_json_end_object(&w);
     char *args = ah_buf_take(&b, NULL);
     ah_buf_drop(&b);
-    ah_skcall_run(f, start_call(f, "create_connected_account", args, &err), &err, on_created);
+    ah_skcall_run(f, start_call(f, row, args, &err), &err, on_created);
+}
+
+static void create_account(struct account *a)
+{
+    a->tried = true;
+    a->updated = true; /* it is given all there is */
+    put_account(a, "create_connected_account");
+}
+
+static void update_account(struct account *a)
+{
+    a->tried = true;
+    a->updated = true;
+    put_account(a, "update_connected_account");
 }
 
 static void on_details(struct ah_skcall_flow *f, struct ah_op *child)
 {
     struct account *a = (struct account *)f;
     struct ah_error err = {0};
-    if (child->err.kind == AH_NONE) {
+    if (child->err.kind == AH_NONE && a->given && !a->updated) {
+        update_account(a);
+    } else if (child->err.kind == AH_NONE) {
         take_account(f, child, &err);
         ah_skcall_finish(f, &err);
     } else if (child->err.kind == AH_NOT_FOUND && a->create && !a->tried) {
@@ -510,7 +544,7 @@ static int check_who(const struct ah_scalekit_who *who, bool id_will_do, struct 
 }
 
 static struct ah_scalekit_op *start_account(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
-                                            bool create, struct ah_error *err)
+                                            bool create, const char *given, size_t n, struct ah_error *err)
 {
     if (ah_skcall_settings(sk, err) != 0 || check_who(who, !create, err) != 0)
         return NULL;
@@ -519,21 +553,34 @@ static struct ah_scalekit_op *start_account(struct ah_scalekit *sk, const struct
         return NULL;
     a->flow.drop = drop_account;
     a->create = create;
-    ask_details(a);
+    a->given = given ? strndup(given, n) : NULL;
+    if (given && !a->given)
+        ah_skcall_fail_memory(&a->flow);
+    else
+        ask_details(a);
     return &a->flow.pub;
 }
 
 struct ah_scalekit_op *ah_scalekit_get_account(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                                struct ah_error *err)
 {
-    return start_account(sk, who, false, err);
+    return start_account(sk, who, false, NULL, 0, err);
 }
 
 struct ah_scalekit_op *ah_scalekit_get_or_create_account(struct ah_scalekit *sk,
                                                          const struct ah_scalekit_who *who,
                                                          struct ah_error *err)
 {
-    return start_account(sk, who, true, err);
+    return start_account(sk, who, true, NULL, 0, err);
+}
+
+struct ah_scalekit_op *ah_scalekit_put_account(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
+                                               const char *given, size_t n, struct ah_error *err)
+{
+    struct ah_json object;
+    if (ah_json_check(given, n, 0, &object, err) != 0)
+        return NULL;
+    return start_account(sk, who, true, ah_json_count(object) ? given : NULL, n, err);
 }
 
 /* --- links --------------------------------------------------------------------------------------- */

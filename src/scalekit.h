@@ -63,6 +63,10 @@ struct ah_scalekit_op *ah_scalekit_get_account(struct ah_scalekit *sk, const str
 struct ah_scalekit_op *ah_scalekit_get_or_create_account(struct ah_scalekit *sk,
                                                          const struct ah_scalekit_who *who,
                                                          struct ah_error *err);
+/* The same, and authorization_details and api_config of `given` (a JSON object) go to the account, new or
+ * there already. */
+struct ah_scalekit_op *ah_scalekit_put_account(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
+                                               const char *given, size_t n, struct ah_error *err);
 /* link and expiry. `state` and `user_verify_url` may be NULL. */
 struct ah_scalekit_op *ah_scalekit_get_link(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                             const char *state, const char *user_verify_url,
