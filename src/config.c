@@ -420,6 +420,17 @@ enum ah_config_source ah_config_source_of(struct ah_config *c, const char *name)
     return s ? s->source : AH_FROM_NOWHERE;
 }
 
+bool ah_config_is_file(const struct ah_config *c, const char *path)
+{
+    bool found = false;
+    for (const struct dotenv_file *f = c->files; f && !found; f = f->next) {
+        char *full = realpath(f->path, NULL);
+        found = full && strcmp(full, path) == 0;
+        free(full);
+    }
+    return found;
+}
+
 const char *ah_config_file_of(struct ah_config *c, const char *name)
 {
     const struct setting *s = find_set(c, name);

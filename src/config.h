@@ -43,6 +43,8 @@ const char *ah_config_get(struct ah_config *c, const char *name);
 /* The first of several names (NULL ends the list) that is set; *which (may be NULL) gets its name. */
 const char *ah_config_first(struct ah_config *c, const char **which, ...) __attribute__((sentinel));
 enum ah_config_source ah_config_source_of(struct ah_config *c, const char *name);
+/* Whether `path` (resolved: no links, absolute) is a settings file that was read here. */
+bool ah_config_is_file(const struct ah_config *c, const char *path);
 /* Path of the .env file a value came from, or NULL. */
 const char *ah_config_file_of(struct ah_config *c, const char *name);
 /* Fills err (AH_CONFIG): names what is missing, where it was looked for (environment, each .env path

@@ -10,6 +10,7 @@
 #include "script_run.h"
 #include "scripts.h"
 #include "secret.h"
+#include "store.h"
 #include "task.h"
 
 #include <lua-cjson.h>
@@ -119,6 +120,54 @@ static int l_os_time(lua_State *L)
     return 1;
 }
 
+/* Files that hold secrets by their nature: settings, the memory of processes, the journal. Links are
+ * followed first. */
+static bool is_private(lua_State *L, const char *path)
+{
+    struct ah_core *core = ah_lua_of(L)->core;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (strcmp(name, ".env") == 0 || strncmp(name, ".env.", 5) == 0)
+        return strcmp(name, ".env.example") != 0;
+    char *full = realpath(path, NULL), *journal = realpath(ah_store_path(core->store), NULL);
+    char *end = journal ? strrchr(journal, '/') : NULL;
+    bool private = full && (strncmp(full, "/proc/", 6) == 0 || ah_config_is_file(core->config, full) ||
+                            (end && strncmp(full, journal, (size_t)(end - journal) + 1) == 0));
+    free(full);
+    free(journal);
+    return private; /* what is not there, or cannot be resolved, fails to open by itself */
+}
+
+/* A syntax error quotes what it stands in: such a file is not even loaded. */
+static void refuse_private(lua_State *L, const char *path)
+{
+    if (is_private(L, path))
+        luaL_error(L, "%s: scripts may not load this file", path);
+}
+
+static int k_guarded(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return lua_gettop(L);
+}
+
+/* io.open, io.lines, io.input and io.output, which is the upvalue: not for private files. */
+static int l_guarded(lua_State *L)
+{
+    const char *path = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+    if (path && is_private(L, path)) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "%s: scripts may not open this file: it holds secrets or other people's data",
+                        path);
+        return 2;
+    }
+    int nargs = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_callk(L, nargs, LUA_MULTRET, 0, k_guarded);
+    return lua_gettop(L);
+}
+
 static int l_randomseed(lua_State *L)
 {
     (void)L; /* chance comes from the host, which decides whether it is seeded */
@@ -170,6 +219,7 @@ static int l_load(lua_State *L)
 static int l_loadfile(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
+    refuse_private(L, path);
     if (luaL_loadfilex(L, path, "t") != LUA_OK) {
         lua_pushnil(L);
         lua_insert(L, -2);
@@ -190,6 +240,7 @@ static int l_dofile(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
     lua_settop(L, 1);
+    refuse_private(L, path);
     if (luaL_loadfilex(L, path, "t") != LUA_OK)
         return lua_error(L);
     adopt_env(L, lua_upvalueindex(1));
@@ -256,8 +307,7 @@ static bool push_c_module(lua_State *L, const char *name)
     }
     lua_pushstring(L, name);
     lua_call(L, 1, 1);
-    if (strncmp(name, "host", 4) == 0)
-        freeze(L);
+    freeze(L); /* cjson too: all scripts share it */
     lua_pushvalue(L, -1);
     lua_setfield(L, -4, name);
     return true;
@@ -341,6 +391,14 @@ static void replace_functions(lua_State *L)
     lua_getfield(L, -1, "time");
     lua_pushcclosure(L, l_os_time, 1);
     lua_setfield(L, -2, "time");
+    lua_pop(L, 1);
+    static const char *const guarded[] = {"input", "lines", "open", "output", NULL};
+    lua_getglobal(L, "io");
+    for (const char *const *n = guarded; *n; n++) {
+        lua_getfield(L, -1, *n);
+        lua_pushcclosure(L, l_guarded, 1);
+        lua_setfield(L, -2, *n);
+    }
     lua_pop(L, 1);
     lua_register(L, "rawset", l_rawset);
     lua_pushliteral(L, "");

@@ -136,6 +136,24 @@ t.test("time and chance come from the host", function()
   t.raises("interval is empty", math.random, 2, 1)
 end)
 
+t.test("files that hold secrets are not for scripts", function()
+  for _, path in ipairs { ".env", "examples/.env.local", "/proc/self/environ", "/proc/../proc/self/environ" } do
+    local file, why = io.open(path)
+    t.eq(file, nil)
+    t.match(why, "may not open")
+    t.eq(io.lines(path), nil)
+    t.raises("may not load", dofile, path)
+    t.raises("may not load", loadfile, path)
+  end
+  t.ok(io.open("README.md")):close()
+end)
+
+t.test("shared modules are read-only, cjson too", function()
+  t.raises("read%-only", function() require("cjson").encode = nil end)
+  t.raises("read%-only", function() require("host.json").encode = nil end)
+  t.eq(require("cjson").encode({ 1 }), "[1]")
+end)
+
 t.test("errors of finalizers do not reach anybody", function()
   setmetatable({}, { __gc = function() error "in a finalizer" end })
   collectgarbage()
