@@ -129,9 +129,8 @@ static bool is_private(lua_State *L, const char *path)
     if (strcmp(name, ".env") == 0 || strncmp(name, ".env.", 5) == 0)
         return strcmp(name, ".env.example") != 0;
     char *full = realpath(path, NULL), *journal = realpath(ah_store_path(core->store), NULL);
-    char *end = journal ? strrchr(journal, '/') : NULL;
     bool private = full && (strncmp(full, "/proc/", 6) == 0 || ah_config_is_file(core->config, full) ||
-                            (end && strncmp(full, journal, (size_t)(end - journal) + 1) == 0));
+                            (journal && strncmp(full, journal, strlen(journal)) == 0));
     free(full);
     free(journal);
     return private; /* what is not there, or cannot be resolved, fails to open by itself */
