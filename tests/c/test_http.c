@@ -498,7 +498,7 @@ static int run_many(int port)
     close_near(&n);
     fprintf(stderr, "           %d requests, at most %d at once, %d failed, %d left\n", MANY, most, failed,
             left);
-    return failed == 0 && left == 0 && most > FILES / 4 && most < FILES ? 0 : 1;
+    return failed == 0 && left == 0 && most > FILES / 4 && most <= FILES / 2 ? 0 : 1;
 }
 
 static void test_many(void **state)
