@@ -15,7 +15,12 @@ local github = require "emulator.github"
 local gmail = require "emulator.gmail"
 local googlecalendar = require "emulator.googlecalendar"
 local langsmith = require "emulator.langsmith"
+local langsmith_datasets = require "emulator.langsmith_datasets"
+local langsmith_feedback = require "emulator.langsmith_feedback"
 local langsmith_read = require "emulator.langsmith_read"
+local langsmith_sessions = require "emulator.langsmith_sessions"
+local langsmith_stats = require "emulator.langsmith_stats"
+local langsmith_v2 = require "emulator.langsmith_v2"
 local link = require "emulator.link"
 local logs = require "emulator.logs"
 local mcp = require "emulator.mcp"
@@ -135,7 +140,10 @@ function App:reset()
   proxy.install(self.proxy, self)
   openai.install(self.openai, self)
   langsmith.install(self.langsmith, self)
-  langsmith_read.install(self.langsmith, self)
+  for _, part in ipairs { langsmith_read, langsmith_stats, langsmith_sessions, langsmith_feedback, langsmith_datasets,
+    langsmith_v2 } do
+    part.install(self.langsmith, self)
+  end
   for _, list in ipairs { scenario.troubles, options.troubles or {} } do
     for _, trouble in ipairs(list) do
       local ok, message = self.troubles:add(trouble)

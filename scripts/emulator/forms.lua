@@ -20,6 +20,7 @@ M.FORMS = {
   custom_provider_put = { "partial", "full" }, -- what PUT does to fields that are not given
   mcp_name_filter = { "exact", "prefix" }, -- filter.name of the list of MCP configs
   tool_schema = { "input_schema", "input" }, -- the member of a definition that holds the schema
+  query_flags = { "v1", "v2" }, -- which generation of LangSmith's reading /info advertises; both answer
   proxy = { "on", "off" }, -- /proxy of built-in connectors
 }
 

@@ -409,14 +409,15 @@ local function patch_run(self, request)
   return reply.json(202, { message = "Run updated" })
 end
 
-local function get_info()
+local function get_info(request)
   return reply.json(200, {
     version = "0.16.0", git_sha = json.null, license_expiration_time = json.null,
     batch_ingest_config = { use_multipart_endpoint = true, size_limit = 100, size_limit_bytes = 20971520,
       scale_up_qsize_trigger = 1000, scale_up_nthreads_limit = 16, scale_down_nempty_trigger = 4 },
     instance_flags = { zstd_compression_enabled = false, gzip_body_enabled = false,
       dataset_examples_multipart_enabled = false,
-      examples_multipart_enabled = false, ch_query_enabled = true, sdb_query_enabled = false,
+      examples_multipart_enabled = false, ch_query_enabled = true,
+      sdb_query_enabled = request.forms.query_flags == "v2",
       trace_tier_duration_days = { longlived = 400, shortlived = 14 }, search_enabled = true,
         s3_storage_enabled = false },
     customer_info = { customer_id = "00000000-0000-4000-8000-000000000000", customer_name = "agenthost emulator" },
@@ -443,10 +444,24 @@ function Store:session(name, fields)
   return session
 end
 
+-- Forgets the runs that `gone` names.
+function Store:forget(gone)
+  local old = self.order
+  self.order, self.traces = {}, {}
+  for _, record in ipairs(old) do
+    if gone(record) then
+      self.runs[record.id] = nil
+    else
+      self.order[#self.order + 1] = record
+      if record.in_trace then join_trace(self, record) end
+    end
+  end
+end
+
 function M.new(world)
   return setmetatable({ world = world, runs = {}, order = {}, traces = {}, sessions = {},
     sessions_by_id = {}, session_order = {},
-    attachments = {}, feedback = {}, counts = { post = 0, patch = 0 } }, Store)
+    attachments = {}, feedback = {}, tokens = {}, shared = {}, datasets = {}, counts = { post = 0, patch = 0 } }, Store)
 end
 
 M.PREFIXES = { "", "/api/v1", "/api" }

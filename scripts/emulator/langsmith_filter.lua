@@ -19,7 +19,7 @@ for name in ("id name run_type status start_time end_time latency total_tokens p
   .. "error tags "
   .. "metadata metadata_key metadata_value input_key input_value output_key output_value thread_id trace_id "
   .. "parent_run_id "
-  .. "execution_order is_root session_id reference_example_id"):gmatch("%S+") do FIELDS[name] = true end
+  .. "execution_order is_root session_id reference_example_id feedback_key feedback_score"):gmatch("%S+") do FIELDS[name] = true end
 
 local function value_of(run, field)
   local v
@@ -43,6 +43,13 @@ local function metadata_of(run)
 end
 
 local function keyed(run, field)
+  if field == "feedback_key" or field == "feedback_score" then
+    local list = {}
+    for key, row in pairs(run.feedback_stats or {}) do
+      list[#list + 1] = field == "feedback_key" and key or (row.avg ~= json.null and row.avg or nil)
+    end
+    return list
+  end
   local kind, part = field:match("^(%a+)_(%a+)$")
   local source = ({ metadata = metadata_of(run), input = run.inputs, output = run.outputs })[kind]
   if not source or (part ~= "key" and part ~= "value") then return nil end
