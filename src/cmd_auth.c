@@ -1,4 +1,4 @@
-/* agenthost auth: the state of a user's connected accounts, and links to authorize them. Links go to
+/* agenthost auth: connected accounts: which there are, their state, links to authorize them, and their end. Links go to
  * stdout, so that they can be piped; what is said about them goes to stderr. */
 #include "cmd_auth.h"
 
@@ -36,12 +36,12 @@ static void print_json(FILE *out, struct ah_json v)
 
 static void print_row(FILE *out, struct ah_json account)
 {
-    static const char *const keys[] = {"connector", "status", "id", "provider"};
-    static const int widths[] = {20, 20, 28, 0};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const keys[] = {"connector", "status", "id", "provider", "identifier"};
+    static const int widths[] = {20, 20, 28, 16, 0};
+    for (size_t i = 0; i < 5; i++) {
         char text[420];
         ah_json_copy(ah_json_get(account, keys[i]), text, sizeof text);
-        fprintf(out, "%-*s%s", widths[i], text[0] ? text : "-", i < 3 ? "  " : "\n");
+        fprintf(out, "%-*s%s", widths[i], text[0] ? text : "-", i < 4 ? "  " : "\n");
     }
 }
 
@@ -57,32 +57,92 @@ static void print_accounts(struct ah_cmd_ctx *ctx, const struct ah_json *account
         fputs("]\n", ctx->out);
         return;
     }
-    fprintf(ctx->out, "%-20s  %-20s  %-28s  %s\n", "CONNECTION", "STATUS", "ACCOUNT", "PROVIDER");
+    fprintf(ctx->out, "%-20s  %-20s  %-28s  %-16s  %s\n", "CONNECTION", "STATUS", "ACCOUNT", "PROVIDER",
+            "IDENTIFIER");
     for (size_t i = 0; i < n; i++)
         print_row(ctx->out, accounts[i]);
 }
 
-static struct ah_scalekit_op *list_accounts(struct ah_cmd_ctx *ctx, struct ah_error *err)
+/* A call whose arguments are at most two texts and a page size (0: none). */
+struct small_call {
+    const char *row, *key, *value, *key2, *value2;
+    int page_size;
+};
+
+static struct ah_scalekit_op *start_call(struct ah_cmd_ctx *ctx, const struct small_call *c,
+                                         struct ah_error *err)
 {
     struct ah_scalekit_who nobody = {0};
     struct ah_buf args;
     struct ah_json_writer w;
-    if (!ctx->identifier || !ctx->identifier[0]) {
-        ah_err_set(err, AH_CONFIG, "whose accounts? Give --user ID or set AGENTHOST_USER");
-        return NULL;
-    }
-    ah_buf_init(&args, 4096);
+    ah_buf_init(&args, 16384);
     ah_json_begin(&w, &args, NULL);
     ah_json_object(&w);
-    ah_json_key(&w, "identifier");
-    ah_json_put_str(&w, ctx->identifier);
-    ah_json_key(&w, "page_size");
-    ah_json_put_int(&w, 99);
+    if (c->value) {
+        ah_json_key(&w, c->key);
+        ah_json_put_str(&w, c->value);
+    }
+    if (c->value2) {
+        ah_json_key(&w, c->key2);
+        ah_json_put_str(&w, c->value2);
+    }
+    if (c->page_size) {
+        ah_json_key(&w, "page_size");
+        ah_json_put_int(&w, c->page_size);
+    }
     ah_json_end_object(&w);
-    struct ah_scalekit_op *op = ah_scalekit_call(ctx->scalekit, &nobody, "list_connected_accounts",
-                                                 ah_buf_str(&args), args.n, true, err);
+    struct ah_scalekit_op *op = NULL;
+    if (args.failed)
+        ah_err_set(err, AH_LIMIT, "an argument is too long");
+    else
+        op = ah_scalekit_call(ctx->scalekit, &nobody, c->row, args.p, args.n, c->page_size > 0, err);
     ah_buf_drop(&args);
     return op;
+}
+
+static bool has_user(const struct ah_cmd_ctx *ctx, struct ah_error *err)
+{
+    if (ctx->identifier && ctx->identifier[0])
+        return true;
+    ah_err_set(err, AH_CONFIG, "whose account? Give --user ID or set AGENTHOST_USER");
+    return false;
+}
+
+static struct ah_scalekit_op *list_accounts(struct ah_cmd_ctx *ctx, struct ah_error *err)
+{
+    struct small_call call = {"list_connected_accounts", "identifier", ctx->identifier, NULL, NULL, 99};
+    return has_user(ctx, err) ? start_call(ctx, &call, err) : NULL;
+}
+
+/* Waits for the op and prints what went wrong. 0, or the exit code. Drops err. */
+static int end_op(struct ah_cmd_ctx *ctx, struct ah_scalekit_op *op, struct ah_error *err)
+{
+    int code = 0;
+    if (!op || ah_cmd_wait(ctx, &op->op) != 0)
+        code = ah_cmd_auth_fail(ctx, op ? &op->op.err : err);
+    ah_err_drop(err);
+    return code;
+}
+
+/* --- ls ---------------------------------------------------------------------------------------- */
+
+/* All accounts of the environment, those that match a word, or with --user those of one user. */
+static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    struct ah_error err = {0};
+    const char *user = ctx->options->user, *word = argc ? argv[0] : NULL;
+    struct small_call list = {"list_connected_accounts", "identifier", user, "query", word, 99};
+    struct small_call search = {"search_connected_accounts", "query", word, NULL, NULL, 30};
+    if (argc > 1 || (word && word[0] == '-'))
+        return ah_cmd_usage("auth", "auth ls takes at most one word to search for");
+    struct ah_scalekit_op *op = start_call(ctx, word && !user ? &search : &list, &err);
+    int code = end_op(ctx, op, &err);
+    if (code == 0) {
+        print_accounts(ctx, op->items, op->item_count);
+        fprintf(stderr, "%zu account%s\n", op->item_count, op->item_count == 1 ? "" : "s");
+    }
+    ah_op_unref(op ? &op->op : NULL);
+    return code;
 }
 
 static int show_status(struct ah_cmd_ctx *ctx, const char *connection)
@@ -213,16 +273,95 @@ static int run_link(struct ah_cmd_ctx *ctx, int argc, char **argv)
     return wait ? wait_active(ctx, connection, (int64_t)(seconds * 1000)) : show_link(ctx, connection);
 }
 
+/* --- verify, revoke ------------------------------------------------------------------------------- */
+
+/* The end of custom verification: says that this user is the one who gave consent. */
+static int run_verify(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    struct ah_error err = {0};
+    struct ah_scalekit_op *op = NULL;
+    char url[2048];
+    if (argc != 1 || argv[0][0] == '-')
+        return ah_cmd_usage("auth", "auth verify needs the auth_request_id that user_verify_url was given");
+    struct small_call call = {
+        "verify_connected_account_user", "auth_request_id", argv[0], "identifier", ctx->identifier, 0};
+    if (has_user(ctx, &err))
+        op = start_call(ctx, &call, &err);
+    int code = end_op(ctx, op, &err);
+    if (code == 0 && ctx->json) {
+        print_json(ctx->out, op->answer);
+        fputc('\n', ctx->out);
+    } else if (code == 0) {
+        ah_json_copy(ah_json_get(op->answer, "post_user_verify_redirect_url"), url, sizeof url);
+        fprintf(ctx->out, "%s\n", url);
+    }
+    ah_op_unref(op ? &op->op : NULL);
+    return code;
+}
+
+static int end_account(struct ah_cmd_ctx *ctx, const char *connection, const char *id, bool delete)
+{
+    struct ah_error err = {0};
+    struct small_call call = {
+        delete ? "delete_connected_account" : "disconnect_connected_account", "id", id, NULL, NULL, 0};
+    struct ah_scalekit_op *op = start_call(ctx, &call, &err);
+    int code = end_op(ctx, op, &err);
+    if (code == 0 && ctx->json) {
+        print_json(ctx->out, op->answer);
+        fputc('\n', ctx->out);
+    } else if (code == 0) {
+        fprintf(stderr, "%s: %s for %s (%s)\n", connection, delete ? "deleted" : "disconnected",
+                ctx->identifier, id);
+    }
+    ah_op_unref(op ? &op->op : NULL);
+    return code;
+}
+
+/* revoke CONNECTION [--delete]: disconnects the account, which can be linked again; or deletes it. */
+static int run_revoke(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    static const char *const names[] = {"--delete", NULL};
+    const char *connection = NULL;
+    bool delete = false;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--delete") == 0)
+            delete = true;
+        else if (argv[i][0] == '-' || connection)
+            return ah_cmd_unknown("auth", argv[i], names);
+        else
+            connection = argv[i];
+    }
+    if (!connection)
+        return ah_cmd_usage("auth", "auth revoke needs the name of a connection");
+    struct ah_error err = {0};
+    struct ah_scalekit_who who = ah_cmd_auth_who(ctx, connection);
+    struct ah_scalekit_op *op = ah_scalekit_get_account(ctx->scalekit, &who, &err);
+    int code = end_op(ctx, op, &err);
+    if (code == 0) {
+        char id[128];
+        ah_json_copy(ah_json_get(op->answer, "id"), id, sizeof id);
+        code = end_account(ctx, connection, id, delete);
+    }
+    ah_op_unref(op ? &op->op : NULL);
+    return code;
+}
+
+static int run_status(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    if (argc > 1 || (argc == 1 && argv[0][0] == '-'))
+        return ah_cmd_usage("auth", "auth status takes at most the name of a connection");
+    return show_status(ctx, argc == 1 ? argv[0] : NULL);
+}
+
 int ah_cmd_auth_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    static const char *const names[] = {"link", "status", NULL};
+    static const char *const names[] = {"link", "ls", "revoke", "status", "verify", NULL};
+    static int (*const runs[])(struct ah_cmd_ctx *, int, char **) = {run_link, run_ls, run_revoke, run_status,
+                                                                     run_verify};
     if (argc < 1)
         return ah_cmd_usage("auth", "auth needs a sub-command");
-    if (strcmp(argv[0], "link") == 0)
-        return run_link(ctx, argc - 1, argv + 1);
-    if (strcmp(argv[0], "status") != 0)
-        return ah_cmd_unknown("auth", argv[0], names);
-    if (argc > 2 || (argc == 2 && argv[1][0] == '-'))
-        return ah_cmd_usage("auth", "auth status takes at most the name of a connection");
-    return show_status(ctx, argc == 2 ? argv[1] : NULL);
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(argv[0], names[i]) == 0)
+            return runs[i](ctx, argc - 1, argv + 1);
+    return ah_cmd_unknown("auth", argv[0], names);
 }

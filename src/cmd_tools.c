@@ -105,6 +105,7 @@ static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
 
 struct call {
     const char *tool, *connection, *json; /* json: --args */
+    char named[420];                      /* the connection in CONNECTION/TOOL */
     struct ah_buf args;
     struct ah_json_writer w;
     bool pairs; /* --arg was given */
@@ -128,6 +129,18 @@ static int add_pair(struct call *c, const char *pair)
     else
         ah_json_put_str(&c->w, eq + 1);
     return 0;
+}
+
+/* CONNECTION/TOOL: no tool's name holds a slash. */
+static void split_name(struct call *c)
+{
+    const char *slash = strchr(c->tool, '/');
+    size_t n = slash ? (size_t)(slash - c->tool) : 0;
+    if (!n || n >= sizeof c->named)
+        return;
+    snprintf(c->named, sizeof c->named, "%.*s", (int)n, c->tool);
+    c->connection = c->named;
+    c->tool = slash + 1;
 }
 
 /* 0: read; else an exit code, and the reason was printed. */
@@ -154,6 +167,7 @@ static int read_words(struct call *c, int argc, char **argv)
     }
     if (!c->tool)
         return ah_cmd_usage("tools", "tools call needs the name of a tool");
+    split_name(c);
     if (c->json && c->pairs)
         return ah_cmd_usage("tools", "give either --args or --arg, not both");
     return 0;
@@ -282,14 +296,82 @@ static int run_call(struct ah_cmd_ctx *ctx, int argc, char **argv)
     return code;
 }
 
+/* --- show --------------------------------------------------------------------------------------- */
+
+static bool is_required(struct ah_json schema, struct ah_json name)
+{
+    struct ah_json required = ah_json_get(schema, "required");
+    for (struct ah_json_iter it = ah_json_iter(required); ah_json_next(&it);)
+        if (it.value.n == name.n && memcmp(it.value.p, name.p, name.n) == 0)
+            return true;
+    return false;
+}
+
+static void print_argument(FILE *out, struct ah_json schema, struct ah_json_iter *it)
+{
+    char name[256], type[40], text[400];
+    ah_json_copy(it->key, name, sizeof name);
+    ah_json_copy(ah_json_get(it->value, "type"), type, sizeof type);
+    ah_json_copy(ah_json_get(it->value, "description"), text, sizeof text);
+    text[strcspn(text, "\r\n")] = '\0';
+    fprintf(out, "  %-24s  %-8s  %-8s  %s\n", name, type[0] ? type : "any",
+            is_required(schema, it->key) ? "required" : "", text);
+}
+
+static void print_tool(FILE *out, const struct ah_scalekit_tool *tool)
+{
+    char name[256], provider[64], *text = ah_json_dup(tool->description);
+    static const char *const classes[] = {"reads", "may be repeated", "changes something"};
+    enum ah_effect_class class = class_of(tool);
+    ah_json_copy(tool->name, name, sizeof name);
+    ah_json_copy(tool->provider, provider, sizeof provider);
+    fprintf(out, "%s (%s%s%s; %s)\n", name, provider, tool->connection_name ? ", connection " : "",
+            tool->connection_name ? tool->connection_name : "",
+            classes[class == AH_EFFECT_READ         ? 0
+                    : class == AH_EFFECT_IDEMPOTENT ? 1
+                                                    : 2]);
+    if (text)
+        fprintf(out, "\n%s\n", text);
+    struct ah_json properties = ah_json_get(tool->input_schema, "properties");
+    fputs(ah_json_count(properties) ? "\narguments\n" : "\nno arguments\n", out);
+    for (struct ah_json_iter it = ah_json_iter(properties); ah_json_next(&it);)
+        print_argument(out, tool->input_schema, &it);
+    free(text);
+}
+
+/* show [CONNECTION/]TOOL: what it does and takes. */
+static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
+{
+    struct call c = {0};
+    struct ah_error err = {0};
+    int code = 0;
+    if (argc != 1 || argv[0][0] == '-')
+        return ah_cmd_usage("tools", "tools show needs the name of a tool");
+    c.tool = argv[0];
+    split_name(&c);
+    struct ah_scalekit_op *found = find_tools(ctx, &c, c.tool, &err);
+    if (!found) {
+        code = ah_cmd_auth_fail(ctx, &err);
+        if (err.kind == AH_NO_TOOLS)
+            suggest(ctx, &c);
+    } else if (ctx->json) {
+        code = print_tools_json(ctx->out, found) == 0 ? 0 : 1;
+    } else {
+        print_tool(ctx->out, &found->tools[0]);
+    }
+    ah_op_unref(found ? &found->op : NULL);
+    ah_err_drop(&err);
+    return code;
+}
+
 int ah_cmd_tools_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    static const char *const names[] = {"call", "ls", NULL};
+    static const char *const names[] = {"call", "ls", "show", NULL};
+    static int (*const runs[])(struct ah_cmd_ctx *, int, char **) = {run_call, run_ls, run_show};
     if (argc < 1)
         return ah_cmd_usage("tools", "tools needs a sub-command");
-    if (strcmp(argv[0], "ls") == 0)
-        return run_ls(ctx, argc - 1, argv + 1);
-    if (strcmp(argv[0], "call") == 0)
-        return run_call(ctx, argc - 1, argv + 1);
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(argv[0], names[i]) == 0)
+            return runs[i](ctx, argc - 1, argv + 1);
     return ah_cmd_unknown("tools", argv[0], names);
 }
