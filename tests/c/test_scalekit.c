@@ -7,6 +7,8 @@
 #include "scalekit.h"
 #include "secret.h"
 #include "server.h"
+#include "skhook.h"
+#include "skproxy.h"
 #include "skrows.h"
 #include "skwire.h"
 #include "store.h"
@@ -714,7 +716,6 @@ static struct ah_scalekit_op *run_steps(struct far *f, const struct step *steps,
     struct ah_scalekit_op *op = start(f->sk, &gmail, NULL);
     assert_non_null(op);
     wait_for(f, op);
-    check_far(f);
     return op;
 }
 
@@ -985,7 +986,6 @@ static struct ah_scalekit_op *run_execute(struct far *f, const struct step *step
     struct ah_scalekit_op *op = execute_as(f, effect, NULL);
     assert_non_null(op);
     wait_for(f, op);
-    check_far(f);
     return op;
 }
 
@@ -1203,6 +1203,258 @@ static void test_call(void **state)
     ah_op_unref(&op->op);
 }
 
+/* --- the rest of the surface ------------------------------------------------------------------------- */
+
+static void assert_answer(const struct ah_scalekit_op *op, const char *want)
+{
+    char got[2000];
+    snprintf(got, sizeof got, "%.*s", (int)op->answer.n, op->answer.p);
+    assert_string_equal(got, want);
+}
+
+static struct ah_scalekit_op *call(struct far *f, const char *row, const char *args)
+{
+    struct ah_error err = {0};
+    char text[1000];
+    with_quotes(args, text, sizeof text);
+    struct ah_scalekit_op *op =
+        ah_scalekit_call(f->sk, &(struct ah_scalekit_who){0}, row, text, strlen(text), false, &err);
+    if (!op)
+        fail_msg("%s", err.message);
+    wait_for(f, op);
+    return op;
+}
+
+/* Values of authorization details never reach a caller: they are in the set of secrets, under a name. */
+static void test_secrets(void **state)
+{
+    struct far *f = *state;
+    static const struct step steps[] = {
+        {"GET /api/v1/connected_accounts/auth?connector=gmail&identifier=u", 200,
+         "{\"connected_account\":{\"authorization_details\":{\"oauth_token\":{\"access_token\":\"live-"
+         "t\\u006fken-1\",\"refresh_token\":\"\",\"scopes\":[\"mail\"],\"domain\":\"d\"}},\"id\":\"ca_1\","
+         "\"status\":\"ACTIVE\"}}"},
+        {"GET /api/v1/connected_accounts/auth?id=ca_2", 200,
+         "{\"connected_account\":{\"id\":\"ca_2\",\"authorization_details\":{\"static_auth\":{\"details\":"
+         "{\"api key\":\"key-number-22\",\"pin\":12345678,\"list\":[\"in-a-list-3\"],\"on\":true}}}}}"},
+        {"POST /api/v1/mcp/configs/cfg_1/tokens {\"identifier\":\"u\"}", 200,
+         "{\"token\":\"session-token-1\",\"expires_at\":\"2026-11-22T10:00:00Z\"}"},
+        {"POST /api/v1/mcp/configs/cfg_1/tokens {\"identifier\":\"v\"}", 200,
+         "{\"token\":\"session-token-2\",\"expires_at\":\"2026-11-22T10:00:00Z\"}"},
+        {0}};
+    f->steps = steps;
+    size_t n;
+    struct ah_scalekit_op *op =
+        call(f, "get_connected_account_auth", "{'connection_name':'gmail','identifier':'u'}");
+    assert_answer(op,
+                  "{\"connected_account\":{\"authorization_details\":{\"oauth_token\":{\"access_token\":"
+                  "\"[secret:ca_1.oauth_token.access_token]\",\"refresh_token\":\"\",\"scopes\":[\"mail\"],"
+                  "\"domain\":\"d\"}},\"id\":\"ca_1\",\"status\":\"ACTIVE\"}}");
+    assert_string_equal(ah_secret_get(f->core.secrets, "ca_1.oauth_token.access_token", &n), "live-token-1");
+    assert_true(ah_secret_found(f->core.secrets, "xlive-token-1x", 14));
+    ah_op_unref(&op->op);
+    op = call(f, "get_connected_account_auth", "{'id':'ca_2'}");
+    assert_answer(op,
+                  "{\"connected_account\":{\"id\":\"ca_2\",\"authorization_details\":{\"static_auth\":"
+                  "{\"details\":{\"api key\":\"[secret:ca_2.static_auth.details.api_key]\",\"pin\":"
+                  "\"[secret:ca_2.static_auth.details.pin]\",\"list\":[\"[secret:ca_2.static_auth.details."
+                  "list.1]\"],\"on\":true}}}}}");
+    assert_string_equal(ah_secret_get(f->core.secrets, "ca_2.static_auth.details.pin", &n), "12345678");
+    ah_op_unref(&op->op);
+    char first[300];
+    op = call(f, "create_mcp_session_token", "{'mcp_config_id':'cfg_1','identifier':'u'}");
+    ah_json_copy(ah_json_get(op->answer, "token"), first, sizeof first);
+    assert_memory_equal(first, "[secret:mcp_token.", 18);
+    assert_null(memmem(op->answer.p, op->answer.n, "session-token", 13));
+    ah_op_unref(&op->op);
+    op = call(f, "create_mcp_session_token", "{'mcp_config_id':'cfg_1','identifier':'v'}");
+    assert_false(ah_json_is(ah_json_get(op->answer, "token"), first)); /* one user's name, one user's token */
+    ah_op_unref(&op->op);
+    check_far(f);
+}
+
+static struct ah_scalekit_op *proxy(struct far *f, const struct ah_skproxy_req *req)
+{
+    struct ah_error err = {0};
+    struct ah_scalekit_who who = {.connection_name = "gmail", .identifier = "u"};
+    struct ah_scalekit_op *op = ah_skproxy_send(f->sk, &who, req, &err);
+    if (!op)
+        fail_msg("%s", err.message);
+    wait_for(f, op);
+    return op;
+}
+
+static void check_refused(struct far *f, const struct ah_skproxy_req *req, enum ah_kind kind,
+                          const char *says)
+{
+    struct ah_scalekit_op *op = proxy(f, req);
+    if (op->op.err.kind != kind || !strstr(op->op.err.message, says))
+        fail_msg("%s: %s", ah_err_kind_name(op->op.err.kind), op->op.err.message);
+    assert_non_null(op->res);
+    ah_op_unref(&op->op);
+}
+
+#define MINE "{\"detail\":\"token\",\"code\":\"UNAUTHORIZED\"}"
+
+static void test_proxy(void **state)
+{
+    struct far *f = *state;
+    static const struct step steps[] = {
+        {"GET /proxy/gmail/v1/users/me/profile?a=1", 200, "not json"},
+        {"GET /proxy/a", 401, MINE}, /* ours: renewed, and sent again */
+        {"GET /proxy/a", 200, "{}"},
+        {"POST /proxy/b x", 401, MINE}, /* it never reached the service, so it may go again; but only once */
+        {"POST /proxy/b x", 401, MINE},
+        {"GET /proxy/c", 401, "{\"error\":{\"code\":401,\"message\":\"Invalid Credentials\"}}"},
+        {"POST /api/v1/connected_accounts/magic_link {\"connector\":\"gmail\",\"identifier\":\"u\"}", 200,
+         "{\"link\":\"https://link\"}"},
+        {"GET /proxy/d", 404, "{\"message\":\"Not Found\"}"},
+        {"GET /proxy/e", 404,
+         "{\"code\":5,\"message\":\"no account\",\"details\":[{\"@type\":"
+         "\"type.googleapis.com/scalekit.v1.errdetails.ErrorInfo\"}]}"},
+        {"POST /proxy/f", 502, "<html>bad</html>"},
+        {"DELETE /proxy/g", 503, ""},
+        {"GET /proxy/h", 400, "{\"message\":\"proxy not enabled for provider GMAIL\"}"},
+        {"PUT /proxy/i part", 308, ""},
+        {0}};
+    f->steps = steps;
+    struct ah_scalekit_op *op = proxy(f, &(struct ah_skproxy_req){.path = "/gmail/v1/users/me/profile?a=1"});
+    assert_int_equal(op->op.err.kind, AH_NONE);
+    assert_string_equal(ah_buf_str(&op->res->body), "not json");
+    ah_op_unref(&op->op);
+    op = proxy(f, &(struct ah_skproxy_req){.path = "/a"});
+    assert_int_equal(op->op.err.kind, AH_NONE);
+    assert_int_equal(f->tokens, 2);
+    ah_op_unref(&op->op);
+    struct ah_skproxy_req post = {.path = "/b", .body = "x", .body_n = 1, .has_body = true};
+    check_refused(f, &post, AH_AUTH, "SCALEKIT_CLIENT");
+    assert_int_equal(f->tokens, 3);
+    op = proxy(f, &(struct ah_skproxy_req){.path = "/c"});
+    assert_int_equal(op->op.err.kind, AH_TOOL_ERROR);
+    assert_non_null(strstr(op->op.err.message, "Invalid Credentials"));
+    assert_string_equal(op->op.err.detail,
+                        "{\"connection\":\"gmail\",\"identifier\":\"u\",\"link\":\"https://link\"}");
+    assert_int_equal(f->tokens, 3);
+    ah_op_unref(&op->op);
+    check_refused(f, &(struct ah_skproxy_req){.path = "/d"}, AH_TOOL_ERROR, "answered 404 (Not Found)");
+    check_refused(f, &(struct ah_skproxy_req){.path = "/e"}, AH_NOT_FOUND, "Scalekit answered 404");
+    check_refused(f, &(struct ah_skproxy_req){.path = "/f", .method = "POST"}, AH_OUTCOME_UNKNOWN, "502");
+    check_refused(f, &(struct ah_skproxy_req){.path = "/g", .method = "DELETE"}, AH_TOOL_ERROR, "503");
+    check_refused(f, &(struct ah_skproxy_req){.path = "/h"}, AH_CONFIG, "proxy is off");
+    struct ah_skproxy_req put = {
+        .path = "/i", .method = "PUT", .body = "part", .body_n = 4, .has_body = true};
+    op = proxy(f, &put);
+    assert_int_equal(op->op.err.kind, AH_NONE);
+    assert_int_equal(op->res->status, 308);
+    ah_op_unref(&op->op);
+    check_far(f);
+}
+
+static void test_proxy_rules(void **state)
+{
+    struct far *f = *state;
+    static const char *const good[] = {
+        "/a",     "/",    "/a...b/c", "/a%20b", "/x?q=../..%2f&y=%2e", "/.well-known/x",
+        "/a/b.c", "/%25", "/a%2540"};
+    static const char *const bad[] = {"a",          "",         "//evil/x",  "https://evil/", "/a/../b",
+                                      "/..",        "/.",       "/./a",      "/a/..;x/b",     "/a/%2e%2e/b",
+                                      "/a%2Fb",     "/a%5cb",   "/a\\b",     "/a#b",          "/a b",
+                                      "/a\r\nX: y", "/a%0d%0a", "/a%252fb",  "/a%25252eb",    "/a%",
+                                      "/a%4",       "/a%zz",    "/\303\274", "/a?b#c",        "/a?b c"};
+    static const char *const headers[] = {
+        "Authorization", "connection_name", "Connection_Name",  "IDENTIFIER",
+        "host",          "Content-Length",  "transfer-encoding"};
+    struct ah_error err = {0};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (ah_skproxy_check_path(good[i], &err) != 0)
+            fail_msg("%s: %s", good[i], err.message);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (ah_skproxy_check_path(bad[i], &err) == 0 || err.kind != AH_INVALID)
+            fail_msg("%s", bad[i]);
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+        assert_int_equal(ah_skproxy_check_header(headers[i], &err), -1);
+    assert_int_equal(ah_skproxy_check_header("X-Goog", &err), 0);
+    struct ah_scalekit_who who = {.connection_name = "gmail", .identifier = "u"};
+    struct ah_skproxy_req req = {.path = "/a", .method = "GET", .has_body = true};
+    assert_null(ah_skproxy_send(f->sk, &who, &req, &err));
+    assert_non_null(strstr(err.message, "no body"));
+    req = (struct ah_skproxy_req){.path = "/a", .method = "CONNECT"};
+    assert_null(ah_skproxy_send(f->sk, &who, &req, &err));
+    who.identifier = NULL;
+    req.method = "GET";
+    assert_null(ah_skproxy_send(f->sk, &who, &req, &err));
+    assert_int_equal(err.kind, AH_CONFIG);
+    ah_err_drop(&err);
+}
+
+/* What is given reaches an account that is new, one that is there, and one that somebody else just made. */
+static void test_put_account(void **state)
+{
+    struct far *f = *state;
+#define DETAILS_OF "GET /api/v1/connected_accounts/details?connector=gmail&identifier=u"
+#define GIVEN                                                                                                \
+    "{\"connector\":\"gmail\",\"identifier\":\"u\",\"connected_account\":{\"authorization_details\":"        \
+    "{\"oauth_token\":{\"access_token\":\"given-secret-1\"}}}}"
+    static const struct step steps[] = {
+        {DETAILS_OF, 404, NOT_FOUND},
+        {"POST /api/v1/connected_accounts " GIVEN, 201, "{\"connected_account\":{\"id\":\"ca_1\"}}"},
+        {DETAILS_OF, 200, "{\"connected_account\":{\"id\":\"ca_1\"}}"},
+        {"PUT /api/v1/connected_accounts " GIVEN, 200, "{\"connected_account\":{\"id\":\"ca_1\"}}"},
+        {DETAILS_OF, 404, NOT_FOUND},
+        {"POST /api/v1/connected_accounts " GIVEN, 409, "{}"},
+        {DETAILS_OF, 200, "{\"connected_account\":{\"id\":\"ca_1\"}}"},
+        {"PUT /api/v1/connected_accounts " GIVEN, 200, "{\"connected_account\":{\"id\":\"ca_1\"}}"},
+        {0}};
+    const char *given = "{\"authorization_details\":{\"oauth_token\":{\"access_token\":\"given-secret-1\"}}}";
+    struct ah_scalekit_who who = {.connection_name = "gmail", .identifier = "u"};
+    f->steps = steps;
+    for (int i = 0; i < 3; i++) {
+        struct ah_scalekit_op *op = ah_scalekit_put_account(f->sk, &who, given, strlen(given), NULL);
+        wait_for(f, op);
+        if (op->op.err.kind != AH_NONE)
+            fail_msg("%d: %s", i, op->op.err.message);
+        ah_op_unref(&op->op);
+    }
+    check_far(f);
+    assert_true(ah_secret_found(f->core.secrets, "given-secret-1", 14)); /* so it is masked in the journal */
+}
+
+static void test_webhook(void **state)
+{
+    (void)state;
+    /* openssl dgst -sha256 -hmac over "msg_1.1700000000.{\"a\":1}" with the key "a secret key of 24 b" */
+    const char *secret = "whsec_YSBzZWNyZXQga2V5IG9mIDI0IGI=";
+    struct ah_skhook hook = {"msg_1", "1700000000",
+                             "v1,AAAA v0,x v1,anAAXPKL415iM8TERZ4tdgVrTljKW07Pey+eYmyhqoY=", "{\"a\":1}", 7};
+    struct ah_error err = {0};
+    assert_int_equal(ah_skhook_verify(secret, &hook, 1700000300, 300, &err), 0);
+    hook.signatures = "v1,anAAXPKL415iM8TERZ4tdgVrTljKW07Pey+eYmyhqoY=";
+    assert_int_equal(ah_skhook_verify(secret, &hook, 1699999700, 300, &err), 0);
+    assert_int_equal(ah_skhook_verify(secret, &hook, 1700000301, 300, &err), -1);
+    assert_int_equal(err.kind, AH_AUTH);
+    assert_int_equal(ah_skhook_verify(secret, &hook, 1699999699, 300, &err), -1);
+    struct ah_skhook other = hook;
+    other.body_n = 6;
+    assert_int_equal(ah_skhook_verify(secret, &other, 1700000000, 300, &err), -1);
+    other = hook;
+    other.id = "msg_2";
+    assert_int_equal(ah_skhook_verify(secret, &other, 1700000000, 300, &err), -1);
+    other = hook;
+    other.signatures = "";
+    assert_int_equal(ah_skhook_verify(secret, &other, 1700000000, 300, &err), -1);
+    other.signatures = "v2,anAAXPKL415iM8TERZ4tdgVrTljKW07Pey+eYmyhqoY=";
+    assert_int_equal(ah_skhook_verify(secret, &other, 1700000000, 300, &err), -1);
+    other = hook;
+    other.timestamp = "1700000000x";
+    assert_int_equal(ah_skhook_verify(secret, &other, 1700000000, 300, &err), -1);
+    static const char *const bad[] = {"", "whsec_", "YSBzZWNyZXQ=", "whsec_!!!!", "whsec_YSBz\nWNy"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(ah_skhook_verify(bad[i], &hook, 1700000000, 300, &err), -1);
+        assert_int_equal(err.kind, AH_CONFIG);
+    }
+    ah_err_drop(&err);
+}
+
 #define FAR_TEST(name) cmocka_unit_test_setup_teardown(name, open_far, close_far)
 
 int main(void)
@@ -1235,6 +1487,11 @@ int main(void)
         FAR_TEST(test_traced),
         FAR_TEST(test_drop_at_every_turn),
         FAR_TEST(test_call),
+        FAR_TEST(test_secrets),
+        FAR_TEST(test_proxy),
+        FAR_TEST(test_proxy_rules),
+        FAR_TEST(test_put_account),
+        cmocka_unit_test(test_webhook),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
