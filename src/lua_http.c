@@ -7,6 +7,7 @@
 #include "limits.h"
 #include "luahttp.h"
 #include "luajson.h"
+#include "secret.h"
 #include "sse.h"
 #include "task.h"
 
@@ -117,6 +118,7 @@ static int push_failure(lua_State *L, struct ah_http_op *op)
 struct call {
     struct ah_http_op *op; /* counted */
     struct ah_effect *effect;
+    bool masked; /* a secret was sent: what echoes it is not shown to the script */
 };
 
 static void record_outcome(struct ah_effect **effect, const struct ah_http_op *op, bool body)
@@ -139,12 +141,30 @@ static void free_call(void *p)
 }
 
 /* Stack: 1 request, 2 the call (light), then guards, then the op. */
+/* Scripts hold names of secrets. One that comes back from where it was sent is replaced by its name. */
+static void mask_text(lua_State *L, struct ah_buf *text)
+{
+    const struct ah_secrets *secrets = ah_lua_of(L)->core->secrets;
+    if (!ah_secret_found(secrets, ah_buf_str(text), text->n))
+        return;
+    struct ah_buf masked;
+    ah_buf_init(&masked, 2 * text->max);
+    if (ah_secret_mask(secrets, text->p, text->n, &masked) != 0)
+        ah_buf_clear(&masked); /* nothing rather than the secret */
+    ah_buf_drop(text);
+    *text = masked;
+}
+
 static int k_request(lua_State *L, int status, lua_KContext idx)
 {
     (void)status;
     if (!ah_task_op(L, (int)idx)->done)
         return ah_task_await(L, (int)idx, k_request);
     struct call *call = lua_touserdata(L, 2);
+    if (call->masked) {
+        mask_text(L, &call->op->res.body);
+        mask_text(L, &call->op->res.headers);
+    }
     record_outcome(&call->effect, call->op, true);
     if (call->op->op.err.kind != AH_NONE)
         return push_failure(L, call->op);
@@ -171,6 +191,7 @@ static int do_request(lua_State *L)
         return ah_luax_fail(L, &err);
     if (((struct ah_luahttp_draft *)*draft)->req.stream)
         return open_stream(L, *draft);
+    call->masked = ((struct ah_luahttp_draft *)*draft)->secret;
     call->op = send_draft(L, *draft, &call->effect, &err);
     if (!call->op)
         return ah_luax_fail(L, &err);
@@ -230,6 +251,8 @@ struct stream {
     struct ah_buf queue; /* bytes that came and were not read */
     struct ah_op *news;  /* latch of the task that waits, or NULL */
     bool began, paused, closed, sse_open, sse_ended;
+    const struct ah_secrets *masked; /* a secret was sent: what echoes it is masked; else NULL */
+    struct ah_buf held;              /* the last bytes, which may be the beginning of one */
     struct ah_sse sse;
     struct ah_buf events; /* "name\0" + length + data, one after another */
 };
@@ -240,6 +263,18 @@ static void tell_reader(struct stream *s)
         ah_op_finish(s->news, NULL);
 }
 
+/* A secret may be split over two pieces: what may be the beginning of one waits for the next. */
+static int queue_masked(struct stream *s, const char *p, size_t n)
+{
+    if (ah_buf_add(&s->held, p, n) != 0)
+        return -1;
+    size_t ready = s->held.n - ah_secret_tail(s->masked, s->held.p, s->held.n);
+    if (ah_secret_mask(s->masked, s->held.p, ready, &s->queue) != 0)
+        return -1;
+    ah_buf_consume(&s->held, ready);
+    return 0;
+}
+
 static int on_stream_data(void *arg, const char *p, size_t n, struct ah_error *err)
 {
     struct stream *s = arg;
@@ -248,7 +283,7 @@ static int on_stream_data(void *arg, const char *p, size_t n, struct ah_error *e
         s->paused = true;
         return 1;
     }
-    if (ah_buf_add(&s->queue, p, n) != 0)
+    if ((s->masked ? queue_masked(s, p, n) : ah_buf_add(&s->queue, p, n)) != 0)
         return ah_err_set(err, AH_MEMORY, "out of memory in a stream");
     tell_reader(s);
     return 0;
@@ -258,6 +293,8 @@ static void on_stream_done(struct ah_op *op, void *arg)
 {
     struct stream *s = arg;
     record_outcome(&s->effect, (struct ah_http_op *)op, false);
+    if (s->held.n && ah_secret_mask(s->masked, s->held.p, s->held.n, &s->queue) == 0)
+        ah_buf_clear(&s->held);
     tell_reader(s);
 }
 
@@ -277,6 +314,7 @@ static void close_stream(struct stream *s)
     ah_op_unref(s->news);
     s->news = NULL;
     ah_buf_drop(&s->queue);
+    ah_buf_drop(&s->held);
     ah_buf_drop(&s->events);
     if (s->sse_open)
         ah_sse_drop(&s->sse);
@@ -501,7 +539,10 @@ static int open_stream(lua_State *L, struct ah_luahttp_draft *d)
 {
     struct ah_error err = {0};
     struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
-    ah_buf_init(&s->queue, 2 * AH_HTTP_STREAM_QUEUE_BYTES);
+    ah_buf_init(&s->queue, 4 * AH_HTTP_STREAM_QUEUE_BYTES);
+    ah_buf_init(&s->held, 2 * AH_HTTP_STREAM_QUEUE_BYTES);
+    if (d->secret)
+        s->masked = ah_lua_of(L)->core->secrets;
     lua_replace(L, 1);
     void **slot = ah_luax_guard(L, release_stream); /* s lives at least as long: it is at 1 */
     *slot = s;

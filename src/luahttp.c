@@ -91,6 +91,7 @@ static int add_header(lua_State *L, struct ah_luahttp_draft *d, const char *name
     d->offsets[2 * d->header_count] = d->text.n;
     ah_buf_add(&d->text, name, strlen(name) + 1);
     d->offsets[2 * d->header_count + 1] = d->text.n;
+    d->secret |= ah_luasecret_is(L, lua_gettop(L));
     if (ah_luasecret_expand(L, lua_gettop(L), &d->text, err) != 0)
         return -1;
     ah_buf_addc(&d->text, '\0');
@@ -129,56 +130,71 @@ int ah_luahttp_read_headers(lua_State *L, int idx, struct ah_luahttp_draft *d, s
     return rc;
 }
 
-/* Appends k=v pairs of the table on top, keys sorted, to a URL or to a form body; pops it. */
-static int add_pairs(lua_State *L, struct ah_buf *to, bool form, struct ah_error *err)
+/* Pushes an array of the keys of the table at idx, sorted: what we send does not depend on hash order. */
+static lua_Integer push_sorted_keys(lua_State *L, int idx)
 {
-    int at = lua_gettop(L), rc = 0;
-    lua_newtable(L); /* sorted keys: what we send does not depend on hash order */
     lua_Integer count = 0;
+    lua_newtable(L);
     lua_pushnil(L);
-    while (lua_next(L, at)) {
+    while (lua_next(L, idx)) {
         lua_pop(L, 1);
         if (lua_type(L, -1) != LUA_TSTRING)
             luaL_error(L, "names in query and form must be strings");
         lua_pushvalue(L, -1);
-        lua_rawseti(L, at + 1, ++count);
+        lua_rawseti(L, -3, ++count);
     }
     lua_getglobal(L, "table");
     lua_getfield(L, -1, "sort");
-    lua_pushvalue(L, at + 1);
+    lua_pushvalue(L, -3);
     lua_call(L, 1, 0);
-    lua_settop(L, at + 1);
+    lua_pop(L, 1);
+    return count;
+}
+
+/* One k=v; the value is on top of the stack and stays there. */
+static int add_pair(lua_State *L, struct ah_luahttp_draft *d, bool form, const char *key,
+                    struct ah_buf *value, struct ah_error *err)
+{
+    if (lua_isboolean(L, -1)) {
+        lua_pushstring(L, lua_toboolean(L, -1) ? "true" : "false");
+        lua_replace(L, -2);
+    }
+    d->secret |= ah_luasecret_is(L, lua_gettop(L));
+    ah_buf_clear(value);
+    if (ah_luasecret_expand(L, lua_gettop(L), value, err) != 0)
+        return -1;
+    if (!form)
+        return ah_url_add_query(&d->url, key, ah_buf_str(value), value->n);
+    if (d->body.n)
+        ah_buf_addc(&d->body, '&');
+    ah_url_encode(key, strlen(key), &d->body);
+    ah_buf_addc(&d->body, '=');
+    return ah_url_encode(ah_buf_str(value), value->n, &d->body);
+}
+
+/* Appends the pairs of the table on top to the URL or to a form body; a list gives one pair for each
+ * element. Pops the table. */
+static int add_pairs(lua_State *L, struct ah_luahttp_draft *d, bool form, struct ah_error *err)
+{
+    int at = lua_gettop(L), rc = 0;
+    lua_Integer count = push_sorted_keys(L, at);
     struct ah_buf *value = ah_luax_guard_buf(L, AH_LUAHTTP_URL_BYTES);
+    int top = lua_gettop(L);
     for (lua_Integer i = 1; i <= count && rc == 0; i++) {
         lua_rawgeti(L, at + 1, i);
         const char *key = lua_tostring(L, -1);
         lua_pushvalue(L, -1);
-        lua_rawget(L, at);
-        lua_Integer many = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
-        bool list = lua_istable(L, -1);
-        for (lua_Integer k = 1; rc == 0 && k <= (list ? many : 1); k++) {
-            if (list)
+        if (lua_rawget(L, at) == LUA_TTABLE) {
+            lua_Integer many = (lua_Integer)lua_rawlen(L, -1);
+            for (lua_Integer k = 1; k <= many && rc == 0; k++) {
                 lua_rawgeti(L, -1, k);
-            else
-                lua_pushvalue(L, -1);
-            if (lua_isboolean(L, -1)) {
-                lua_pushstring(L, lua_toboolean(L, -1) ? "true" : "false");
-                lua_replace(L, -2);
+                rc = add_pair(L, d, form, key, value, err);
+                lua_pop(L, 1);
             }
-            ah_buf_clear(value);
-            rc = ah_luasecret_expand(L, lua_gettop(L), value, err);
-            if (rc == 0 && form) {
-                if (to->n)
-                    ah_buf_addc(to, '&');
-                ah_url_encode(key, strlen(key), to);
-                ah_buf_addc(to, '=');
-                ah_url_encode(ah_buf_str(value), value->n, to);
-            } else if (rc == 0) {
-                ah_url_add_query(to, key, ah_buf_str(value), value->n);
-            }
-            lua_pop(L, 1);
+        } else {
+            rc = add_pair(L, d, form, key, value, err);
         }
-        lua_settop(L, at + 2);
+        lua_settop(L, top);
     }
     lua_settop(L, at - 1);
     return rc;
@@ -201,7 +217,7 @@ int ah_luahttp_read_query(lua_State *L, int idx, struct ah_luahttp_draft *d, str
         return 0;
     }
     luaL_checktype(L, -1, LUA_TTABLE);
-    return add_pairs(L, &d->url, false, err);
+    return add_pairs(L, d, false, err);
 }
 
 int ah_luahttp_read_body(lua_State *L, int idx, struct ah_luahttp_draft *d, struct ah_error *err)
@@ -221,7 +237,7 @@ int ah_luahttp_read_body(lua_State *L, int idx, struct ah_luahttp_draft *d, stru
     }
     if (rc == 0 && lua_getfield(L, idx, "form") != LUA_TNIL) {
         luaL_checktype(L, -1, LUA_TTABLE);
-        rc = add_pairs(L, &d->body, true, err);
+        rc = add_pairs(L, d, true, err);
         lua_pushnil(L); /* add_pairs popped the table */
         if (rc == 0)
             rc = set_type(L, d, "application/x-www-form-urlencoded", err);

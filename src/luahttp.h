@@ -29,6 +29,7 @@ struct ah_luahttp_draft {
     size_t header_count;
     bool typed; /* a Content-Type was given */
     bool has_body;
+    bool secret;            /* a header or parameter holds one: an answer that echoes it is masked */
     struct ah_http_req req; /* of who sends it as it is */
 };
 
