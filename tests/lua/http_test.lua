@@ -275,15 +275,15 @@ t.test("secrets go into headers and queries, and never into Lua", function()
 end)
 
 t.test("a secret that is echoed does not come back", function()
-  local host, server = require "host", require "host.server"
-  local echo = assert(server.listen { handler = function(req)
+  local listen = require("host.server").listen
+  local far = assert(listen { handler = function(req)
     local said = "you said " .. req.headers.authorization .. " and " .. req.query.k
     if req.path == "/whole" then return 200, { ["x-echo"] = req.headers.authorization }, said end
     local stream = req:stream(200, { ["content-type"] = "text/plain" })
     for i = 1, #said, 7 do stream:write(said:sub(i, i + 6)) end
     stream:finish()
   end })
-  local base = "http://127.0.0.1:" .. echo:port()
+  local base = "http://127.0.0.1:" .. far:port()
   local token = host.secret "AGENTHOST_TEST_TOKEN"
   local options = { headers = { Authorization = "Bearer " .. token }, query = { k = token } }
   local want = "you said Bearer [secret:AGENTHOST_TEST_TOKEN] and [secret:AGENTHOST_TEST_TOKEN]"
@@ -294,7 +294,7 @@ t.test("a secret that is echoed does not come back", function()
   local text = ""
   for chunk in assert(http.get(base .. "/stream", options)):chunks() do text = text .. chunk end
   t.eq(text, want)
-  echo:close()
+  far:close()
 end)
 
 t.done()
