@@ -362,12 +362,13 @@ static char *copy_text(lua_State *L, int idx)
     return copy;
 }
 
-static char *encode_copy(lua_State *L, int idx)
+/* secrets NULL: nothing is masked. */
+static char *encode_copy(lua_State *L, int idx, const struct ah_secrets *secrets)
 {
     struct ah_error err = {0}, why = {0};
     idx = lua_absindex(L, idx);
     struct ah_buf *b = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
-    if (ah_luajson_encode(L, idx, b, ah_lua_of(L)->core->secrets, &why) != 0) {
+    if (ah_luajson_encode(L, idx, b, secrets, &why) != 0) {
         ah_err_set(&err, AH_SCRIPT, "the result cannot become JSON: %.900s", why.message);
         ah_err_drop(&why);
         ah_luax_push_error(L, &err);
@@ -387,7 +388,7 @@ static int k_call(lua_State *L, int status, lua_KContext ctx)
         return lua_error(L); /* nil, err */
     }
     lua_settop(L, 1);
-    job->out = encode_copy(L, 1);
+    job->out = encode_copy(L, 1, NULL); /* the emulator's keys may be in the environment, too */
     return 0;
 }
 
@@ -481,7 +482,7 @@ static int k_result(lua_State *L, int status, lua_KContext ctx)
         job->result->answer = copy_text(L, 1);
     lua_settop(L, 1);
     if (job->opts->want_json && lua_istable(L, 1))
-        job->result->json = encode_copy(L, 1);
+        job->result->json = encode_copy(L, 1, ah_lua_of(L)->core->secrets);
     return 0;
 }
 

@@ -625,6 +625,19 @@ static void note_sent(struct ah_http_impl *i)
     i->self->res.first_byte_sent = bytes > 0;
 }
 
+/* With -v, a line an attempt: where, what came, how long. Never the query, headers or bodies. */
+static void say_attempt(const struct ah_http_impl *i)
+{
+    char what[512], status[32] = "no answer";
+    if (!i->http->log || i->http->log->level < AH_LOG_DEBUG)
+        return;
+    describe(i, what, sizeof what);
+    if (i->self->res.status)
+        snprintf(status, sizeof status, "status %d", i->self->res.status);
+    ah_log_line(i->http->log, AH_LOG_DEBUG, "%s: %s after %.0f ms", what, status,
+                (double)(ah_clock_mono_us() - i->began_us) / 1000);
+}
+
 static void end_attempt(struct ah_http_impl *i, CURLcode code)
 {
     struct ah_http_res *res = &i->self->res;
@@ -638,6 +651,7 @@ static void end_attempt(struct ah_http_impl *i, CURLcode code)
     note_sent(i);
     release_easy(i);
     ah_timer_stop(&i->timer);
+    say_attempt(i);
     judge(i, code, &err);
     if (code == CURLE_OK && follow_redirect(i, &err)) {
         ah_err_drop(&err);
