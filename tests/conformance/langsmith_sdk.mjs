@@ -138,6 +138,62 @@ export async function run({ url, env }) {
     match((await cut.json()).error, /error reading multipart data: multipart: NextPart: EOF/);
   });
 
+  await test('langsmith: projects are listed, read and removed; stats and shares', async () => {
+    const one = traceable(async () => 'x', { name: 'shared', project_name: 'projects', client, tracingEnabled: true });
+    await one();
+    await client.awaitPendingTraceBatches();
+    const names = [];
+    for await (const p of client.listProjects()) names.push(p.name);
+    eq(names.includes('projects'), true);
+    const project = await client.readProject({ projectName: 'projects', includeStats: true });
+    eq(project.run_count, 1);
+    const [r] = await list('projects');
+    const link = await client.shareRun(r.id);
+    match(link, /public/);
+    eq(await client.readRunSharedLink(r.id), link);
+    await client.unshareRun(r.id);
+    eq(await client.readRunSharedLink(r.id), undefined);
+    const stats = await client.getRunStats({ projectNames: ['projects'] });
+    eq([stats.run_count, stats.error_rate], [1, 0]);
+    await client.createFeedback(r.id, 'good', { score: 1, sessionId: project.id });
+    eq((await client.readRun(r.id)).feedback_stats.good.avg, 1);
+    await client.deleteProject({ projectName: 'projects' });
+    eq(await client.hasProject({ projectName: 'projects' }), false);
+  });
+
+  await test('langsmith: the second generation of reading gives the same runs', async () => {
+    const inner = traceable(async () => 'i', { name: 'inner', run_type: 'tool', client, tracingEnabled: true });
+    const outer = traceable(async () => inner(), { name: 'outer', project_name: 'second', client, tracingEnabled: true });
+    await outer();
+    await client.awaitPendingTraceBatches();
+    const project = await client.readProject({ projectName: 'second' });
+    const items = [];
+    for await (const r of await client.runs.query({ project_ids: [project.id], selects: ['NAME', 'STATUS', 'RUN_TYPE', 'IS_ROOT'] })) items.push(r);
+    eq(items.map(r => [r.name, r.status, r.run_type, r.is_root]).sort(), [['inner', 'SUCCESS', 'TOOL', false], ['outer', 'SUCCESS', 'CHAIN', true]]);
+    const root = (await list('second'))[0];
+    const one = await client.runs.retrieve(root.id, { project_id: project.id, start_time: root.start_time, selects: ['NAME', 'INPUTS'] });
+    eq([one.id, one.name], [root.id, 'outer']);
+  });
+
+  await test('langsmith: datasets and examples', async () => {
+    const dataset = await client.createDataset('mails', { description: 'd' });
+    eq((await client.readDataset({ datasetName: 'mails' })).id, dataset.id);
+    match((await errorOf(() => client.createDataset('mails'))).message, /already exists|409/i);
+    await client.createExamples({ datasetId: dataset.id, inputs: [{ q: 1 }, { q: 2 }], outputs: [{ a: 1 }, { a: 2 }] });
+    const examples = [];
+    for await (const e of client.listExamples({ datasetId: dataset.id })) examples.push(e);
+    eq(examples.map(e => e.inputs.q).sort(), [1, 2]);
+    await client.updateExample({ id: examples[0].id, inputs: { q: 9 }, outputs: { a: 9 } });
+    eq((await client.readExample(examples[0].id)).inputs, { q: 9 });
+    await client.deleteExample(examples[0].id);
+    eq((await client.readDataset({ datasetId: dataset.id })).example_count, 1);
+    const sets = [];
+    for await (const d of client.listDatasets()) sets.push(d.name);
+    eq(sets, ['mails']);
+    await client.deleteDataset({ datasetId: dataset.id });
+    eq(await client.hasDataset({ datasetName: 'mails' }), false);
+  });
+
   await test('langsmith: the SDK repeats after 503 and the runs arrive once', async () => {
     await admin(url, 'POST', 'trouble', { where: 'ingest', what: '503', times: 1 });
     const once = traceable(async () => 'x', { name: 'once', project_name: 'retry', client, tracingEnabled: true });

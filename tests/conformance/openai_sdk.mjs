@@ -93,6 +93,53 @@ export async function run({ url, env }) {
     eq((await errorOf(() => client.models.retrieve('llama'))).constructor, NotFoundError);
   });
 
+  await test('openai: embeddings come as base64 by default and as floats, with the same numbers', async () => {
+    const input = ['the invoice is off by a cent', 'noodles on friday'];
+    const packed = await client.embeddings.create({ model: 'text-embedding-3-small', input });
+    const plain = await client.embeddings.create({ model: 'text-embedding-3-small', input, encoding_format: 'float' });
+    eq([packed.data.length, packed.data[0].embedding.length, packed.data[1].index], [2, 1536, 1]);
+    eq(packed.data[1].embedding.every((x, i) => Math.abs(x - plain.data[1].embedding[i]) < 1e-6), true);
+    eq(packed.usage, plain.usage);
+    const short = await client.embeddings.create({ model: 'text-embedding-3-large', input: [1, 2, 3], dimensions: 4 });
+    eq(short.data[0].embedding.length, 4);
+    eq((await errorOf(() => client.embeddings.create({ model: 'text-embedding-3-small', input: '' }))).constructor, BadRequestError);
+    eq((await errorOf(() => client.embeddings.create({ model: 'gpt-4o', input: 'x' }))).constructor, NotFoundError);
+  });
+
+  await test('openai: moderations', async () => {
+    const { results, id } = await client.moderations.create({ model: 'omni-moderation-latest', input: ['have a nice day', 'I will kill the process'] });
+    match(id, /^modr-/);
+    eq(results.map(r => r.flagged), [false, true]);
+    eq([results[1].categories.violence, results[1].category_scores.violence > 0.9, Object.keys(results[0].categories).length], [true, true, 13]);
+  });
+
+  await test('openai: streams whose bytes are bent are read all the same', async () => {
+    const read = async trouble => {
+      const stream = client.chat.completions.stream({ model: 'gpt-4o', messages: ask('größe?'), stream_options: { include_usage: true } },
+        { headers: trouble && { 'x-agenthost-trouble': trouble } });
+      const { choices, usage } = await stream.finalChatCompletion();
+      return [choices[0].message.content, usage?.total_tokens];
+    };
+    const whole = await read();
+    for (const trouble of ['split', 'split; size=3; also=crlf', 'crlf', 'cr', 'no_space', 'comments', 'usage_on_finish', 'empty_choices', 'usage_everywhere', 'obfuscation', 'last_newline']) {
+      eq(await read(trouble), whole, trouble);
+    }
+  });
+
+  await test('openai: retry headers are obeyed', async () => {
+    const retrying = new OpenAI({ apiKey: env.OPENAI_API_KEY, baseURL: env.OPENAI_BASE_URL, maxRetries: 2 });
+    const attempts = async trouble => {
+      await admin(url, 'POST', 'trouble', { where: 'chat', times: 3, ...trouble });
+      const before = (await admin(url, 'GET', 'state')).requests['POST chat'];
+      await errorOf(() => retrying.chat.completions.create({ model: 'gpt-4o', messages: ask('x') }));
+      await admin(url, 'DELETE', 'trouble');
+      return (await admin(url, 'GET', 'state')).requests['POST chat'] - before;
+    };
+    eq(await attempts({ what: '429', retry_after_ms: 20 }), 3);
+    eq(await attempts({ what: '429', should_retry: false }), 1);
+    eq(await attempts({ what: '400', should_retry: true, retry_after_ms: 5 }), 3);
+  });
+
   const refusals = [
     ['unknown model', { model: 'llama', messages: ask('x') }, NotFoundError, 404, 'model_not_found', null, /The model `llama` does not exist/],
     ['no messages', { messages: [] }, BadRequestError, 400, 'empty_array', 'messages', /empty array/],
