@@ -9,6 +9,17 @@
 
 #define LINE_MAX_BYTES ((size_t)64 << 10)
 
+void ah_log_plain(char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i], next = i + 1 < n ? (unsigned char)text[i + 1] : 0;
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f)
+            text[i] = '?';
+        else if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* the second set of controls, in UTF-8 */
+            text[i] = text[i + 1] = '?';
+    }
+}
+
 static void write_line(struct ah_log *log, enum ah_log_level level, const char *fmt, va_list args)
 {
     static const char *const colors[] = {"\033[31m", "\033[33m", "", "\033[2m"};
@@ -21,7 +32,10 @@ static void write_line(struct ah_log *log, enum ah_log_level level, const char *
         ah_buf_adds(&line, colors[level]);
     ah_buf_adds(&line, "agenthost: ");
     ah_buf_adds(&line, labels[level]);
+    size_t said = line.n;
     ah_secret_mask(log->secrets, ah_buf_str(&raw), raw.n, &line);
+    if (line.p)
+        ah_log_plain(line.p + said, line.n - said);
     if (log->color && colors[level][0])
         ah_buf_adds(&line, "\033[0m");
     ah_buf_addc(&line, '\n');

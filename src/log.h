@@ -19,6 +19,10 @@ struct ah_log {
     unsigned char once[32]; /* bits of ah_log_once */
 };
 
+/* Replaces control characters but line ends and tabs, in place: words of a service must not move a
+ * terminal's cursor. */
+void ah_log_plain(char *text, size_t n);
+
 void ah_log_line(struct ah_log *log, enum ah_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same, but each `what` (0-255) is said at most once in the life of `log`. */

@@ -3,6 +3,7 @@
  * its own. */
 #include "cmd.h"
 #include "config.h"
+#include "log.h"
 #include "loop.h"
 #include "near.h"
 #include "op.h"
@@ -15,7 +16,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
+
+#define SAME_SIGNAL_MS 100
+#define STUCK_S 5 /* from the first signal to the end, when the loop does not turn */
 
 static volatile int interrupted; /* signals seen */
 static int signal_pipe[2] = {-1, -1};
@@ -298,6 +304,7 @@ static void on_interrupt(struct ah_watch *w, int events)
     (void)events;
     while (read(signal_pipe[0], &byte, 1) > 0)
         ;
+    alarm(0); /* the loop turns: the orderly way works */
     ah_host_stop(host);
 }
 
@@ -362,6 +369,7 @@ int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err)
     memcpy(message, err->message, sizeof message);
     if (ctx->core) /* a script's own words may hold anything */
         ah_secret_mask_str(ctx->core->secrets, message, sizeof message);
+    ah_log_plain(message, strlen(message));
     fprintf(stderr, "agenthost: %s\n", message[0] ? message : ah_err_kind_name(err->kind));
     return ah_err_exit_code(err->kind);
 }
@@ -387,14 +395,41 @@ int ah_cmd_usage(const char *command, const char *message)
 
 /* --- main -------------------------------------------------------------------------------------------------------- */
 
-/* Once: stop in order. Twice: leave now; what the journal has is safe. */
+/* Once: stop in order. Twice: leave now; what the journal has is safe. Two within a moment are one (a
+ * terminal signals the group, a supervisor the process). When the loop does not turn in the meantime, one
+ * long C call of a script keeps it: then the alarm ends the process. */
 static void on_signal(int signum)
 {
+    static struct timespec last;
+    struct timespec now;
     (void)signum;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    long since_ms = (now.tv_sec - last.tv_sec) * 1000 + (now.tv_nsec - last.tv_nsec) / 1000000;
+    if (interrupted && since_ms < SAME_SIGNAL_MS)
+        return;
+    last = now;
     if (interrupted++)
         _exit(130);
+    alarm(STUCK_S);
     ssize_t ignored = write(signal_pipe[1], "!", 1);
     (void)ignored;
+}
+
+static void on_alarm(int signum)
+{
+    static const char text[] =
+        "agenthost: interrupted; the script did not come back from a long call, so it ends here\n";
+    (void)signum;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(130);
+}
+
+/* A core file would hold every key. */
+static void forbid_cores(void)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
 }
 
 static int set_signals(void)
@@ -404,7 +439,9 @@ static int set_signals(void)
     struct sigaction sa = {.sa_handler = on_signal};
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    signal(SIGALRM, on_alarm);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of write(), which the journal handles */
     return 0;
 }
 
@@ -480,6 +517,7 @@ int main(int argc, char **argv)
     ctx.json = options.json;
     const char *no_color = getenv("NO_COLOR");
     options.color = isatty(2) && !(no_color && no_color[0]);
+    forbid_cores();
     if (set_signals() != 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
         fputs("agenthost: cannot start: no pipe, or libcurl refused\n", stderr);
         return 3;
