@@ -1,6 +1,6 @@
 /* Plays every case of tests/cases/scalekit: the far end is the raw TCP double, which compares each byte of
  * what we send. Notes of a case say what is called (in order) and how the last call ends:
- *   @call get_account | get_or_create | get_link | get_tools | execute INPUT
+ *   @call get_account | get_or_create | get_link | get_tools | execute INPUT | row ROW ARGS | proxy METHOD PATH [BODY]
  *   @kind, @code, @detail of its error; @answer, @tools, @execution of its result; @requests that came. */
 #include "../mock/tcp_double.h"
 #include "config.h"
@@ -9,6 +9,7 @@
 #include "loop.h"
 #include "scalekit.h"
 #include "secret.h"
+#include "skproxy.h"
 
 #include <glob.h>
 #include <setjmp.h>
@@ -57,6 +58,34 @@ static void close_world(struct world *w)
     ah_secret_free(w->core.secrets);
 }
 
+/* "ROW ARGS" */
+static struct ah_scalekit_op *start_row(struct world *w, const char *words)
+{
+    char row[100];
+    size_t n = strcspn(words, " ");
+    snprintf(row, sizeof row, "%.*s", (int)n, words);
+    const char *args = words + n + 1;
+    return ah_scalekit_call(w->sk, &(struct ah_scalekit_who){0}, row, args, strlen(args), false, NULL);
+}
+
+/* "METHOD PATH [BODY]", with two headers of the caller. */
+static struct ah_scalekit_op *start_proxy(struct world *w, const struct ah_scalekit_who *who,
+                                          const char *words)
+{
+    char method[16], path[500];
+    int n = 0;
+    static const struct ah_http_header headers[] = {{"Content-Type", "text/plain"}, {"X-Own", "1"}};
+    assert_int_equal(sscanf(words, "%15s %499s %n", method, path, &n), 2);
+    struct ah_skproxy_req req = {.method = method,
+                                 .path = path,
+                                 .headers = headers,
+                                 .header_count = 2,
+                                 .body = words + n,
+                                 .body_n = strlen(words + n),
+                                 .has_body = words[n] != '\0'};
+    return ah_skproxy_send(w->sk, who, &req, NULL);
+}
+
 static struct ah_scalekit_op *start(struct world *w, const char *call)
 {
     struct ah_scalekit_who who = {.connection_name = "my gmail", .identifier = "\303\274ser&123"};
@@ -71,6 +100,10 @@ static struct ah_scalekit_op *start(struct world *w, const char *call)
         return ah_scalekit_get_tools(w->sk, &who, &(struct ah_scalekit_filter){.connection_names = names},
                                      NULL);
     }
+    if (strncmp(call, "row ", 4) == 0)
+        return start_row(w, call + 4);
+    if (strncmp(call, "proxy ", 6) == 0)
+        return start_proxy(w, &who, call + 6);
     assert_memory_equal(call, "execute ", 8);
     who.account_id = "ca_1";
     struct ah_scalekit_exec exec = {.tool_name = "gmail_send_message",
@@ -113,8 +146,9 @@ static bool check_end(const char *path, const struct double_script *s, const str
     fine &= is_as_said(path, "code", note_of(s, "code", 0), err->code, strlen(err->code));
     const char *detail = err->detail ? err->detail : "";
     fine &= is_as_said(path, "detail", note_of(s, "detail", 0), detail, strlen(detail));
+    const char *answer = op->res ? ah_buf_str(&op->res->body) : op->answer.p ? op->answer.p : "";
     fine &=
-        is_as_said(path, "answer", note_of(s, "answer", 0), op->answer.p ? op->answer.p : "", op->answer.n);
+        is_as_said(path, "answer", note_of(s, "answer", 0), answer, op->res ? op->res->body.n : op->answer.n);
     fine &= is_as_said(path, "tools", note_of(s, "tools", 0), tools, strlen(tools));
     fine &=
         is_as_said(path, "execution", note_of(s, "execution", 0), op->execution_id, strlen(op->execution_id));
