@@ -1,6 +1,7 @@
 -- An emulated mailbox behind Scalekit's gmail tools: fields are Gmail's (camelCase), the data change when a
 -- tool writes. Called by scalekit.lua through the table of actions; must never refuse what Gmail would take.
 local json = require "host.json"
+local settings = require "emulator.gmail_settings"
 local text = require "emulator.text"
 local world_of = require "emulator.world"
 
@@ -393,10 +394,6 @@ local function setting_tools(box, tools)
     box.vacation = p.enable_auto_reply and (given(p.response_subject) or "Away") or nil
     return { enableAutoReply = p.enable_auto_reply, responseSubject = box.vacation }
   end
-  function tools.gmail_list_filters() return { filter = json.array {} } end
-  function tools.gmail_list_send_as()
-    return { sendAs = json.array { { sendAsEmail = box.address, isDefault = true, isPrimary = true } } }
-  end
 end
 
 -- mails: list of { from, to?, subject, body, labels?, at?, id?, thread? }. Puts the tools into `actions`.
@@ -416,6 +413,11 @@ function M.new(world, data, actions)
   writing_tools(box, actions)
   draft_tools(box, actions)
   setting_tools(box, actions)
+  settings.tools(box, actions, function(fields, labels)
+    local mail = new_mail(box, fields, labels)
+    mail.from = fields.from or mail.from
+    return show(mail, "minimal")
+  end)
   return box
 end
 

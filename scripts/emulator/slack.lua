@@ -2,6 +2,7 @@
 -- Called by scalekit.lua through the table of actions. Where Slack would say ok:false, the call fails as a
 -- tool error with Slack's word for it.
 local json = require "host.json"
+local more = require "emulator.slack_more"
 local world_of = require "emulator.world"
 
 local given = world_of.given
@@ -185,14 +186,6 @@ local function workspace_tools(ws, tools)
   tools.slack_set_conversation_topic = change(function(c, p) c.topic = p.topic end)
   tools.slack_set_conversation_purpose = change(function(c, p) c.purpose = p.purpose end)
   tools.slack_rename_conversation = change(function(c, p) c.name = p.name end)
-  tools.slack_join_conversation = change(function() end)
-  function tools.slack_list_channel_members(p)
-    local c = find_channel(ws, p.channel)
-    if not c then return fail "channel_not_found" end
-    local rows = json.array {}
-    for _, u in ipairs(ws.users) do rows[#rows + 1] = u.id end
-    return { ok = true, members = rows }
-  end
   function tools.slack_list_users()
     local rows = json.array {}
     for i, u in ipairs(ws.users) do rows[i] = show_user(u) end
@@ -212,10 +205,6 @@ local function workspace_tools(ws, tools)
     local u = find_user(ws, given(p.user) or ws.self)
     if not u then return fail "user_not_found" end
     return { ok = true, profile = show_user(u).profile }
-  end
-  function tools.slack_get_user_presence(p)
-    if not find_user(ws, p.user) then return fail "user_not_found" end
-    return { ok = true, presence = "active" }
   end
   function tools.slack_set_user_status(p)
     find_user(ws, ws.self).status = given(p.status_text) or ""
@@ -249,6 +238,11 @@ function M.new(world, data, actions)
   end
   message_tools(ws, actions)
   workspace_tools(ws, actions)
+  more.tools(ws, actions, {
+    channel = function(name) return find_channel(ws, name) end, message = message_of, show = show_message,
+    user = function(name) return find_user(ws, name) end, show_channel = show_channel,
+    post = function(c, fields) return post(ws, c, fields) end, ts = function() return new_ts(ws) end,
+  })
   return ws
 end
 
