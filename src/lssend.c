@@ -465,16 +465,13 @@ static int copy_project(void *arg, const struct ah_store_run *run)
     return 0;
 }
 
-static void load_project(struct dest *d, struct project *p, int64_t run, const char *start, size_t n)
+static void load_project(struct dest *d, struct project *p, int64_t run)
 {
-    char id[AH_UUID_BYTES];
-    struct ah_json body;
-    if (p->run == run || ah_json_check(start, n, 0, &body, NULL) != 0)
+    if (p->run == run)
         return;
     p->run = run;
     p->name[0] = '\0';
-    ah_json_copy(ah_json_get(body, "trace_id"), id, sizeof id);
-    ah_store_run_find(d->sender->core->store, id, copy_project, p, NULL);
+    ah_store_run_at(d->sender->core->store, run, copy_project, p, NULL);
 }
 
 /* The body of a batch from its items, always the same bytes. Items whose events are gone, and those that
@@ -494,7 +491,7 @@ static int load_body(struct batch *b, struct ah_lswire_body *body)
         if (r == 0 && item->end_seq)
             r = load_event(d, item->end_seq, &end);
         if (r == 0) {
-            load_project(d, &project, item->run, start.p, start.n);
+            load_project(d, &project, item->run);
             r = add_run(d, body, item, start.p, start.n, item->end_seq ? end.p : NULL, end.n, project.name,
                         0);
         }

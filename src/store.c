@@ -1552,6 +1552,11 @@ int ah_store_run_find(struct ah_store *s, const char *id, RUN_FN, void *arg, str
     return each_run(s, prepare(s, "SELECT " RUN_COLUMNS RUN_FIND, "t", low), fn, arg, err);
 }
 
+int ah_store_run_at(struct ah_store *s, int64_t key, RUN_FN, void *arg, struct ah_error *err)
+{
+    return each_run(s, prepare(s, "SELECT " RUN_COLUMNS " FROM run WHERE key = ?1", "i", key), fn, arg, err);
+}
+
 #define EVENT_FN int (*fn)(void *, const struct ah_store_event *)
 
 static int each_event(struct ah_store *s, sqlite3_stmt *st, EVENT_FN, void *arg, int *count,

@@ -187,6 +187,9 @@ int ah_store_runs(struct ah_store *s, const struct ah_store_filter *filter,
  * once. -1: AH_NOT_FOUND, or AH_INVALID when several fit. */
 int ah_store_run_find(struct ah_store *s, const char *id,
                       int (*fn)(void *arg, const struct ah_store_run *run), void *arg, struct ah_error *err);
+/* The run of this key, if there is one. */
+int ah_store_run_at(struct ah_store *s, int64_t key, int (*fn)(void *arg, const struct ah_store_run *run),
+                    void *arg, struct ah_error *err);
 
 struct ah_store_event {
     int64_t seq, run, span;
