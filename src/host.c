@@ -347,6 +347,7 @@ struct job {
     struct ah_host *h;
     const struct ah_host_run_opts *opts;
     const char *module, *function, *json;
+    const struct ah_script_file *file; /* of l_script */
     struct ah_host_result *result;
     char *out; /* JSON of l_call */
 };
@@ -519,30 +520,17 @@ static int k_chunk(lua_State *L, int status, lua_KContext ctx)
     return k_result(L, LUA_OK, ctx);
 }
 
-static void release_file(void *p)
-{
-    ah_script_file_drop(p);
-    free(p);
-}
-
 static int l_script(lua_State *L)
 {
     struct job *job = lua_touserdata(L, 1);
     const struct ah_script_run *script = &job->opts->script;
-    struct ah_error err = {0};
     lua_settop(L, 0);
     ah_sandbox_new_env(L);
     lua_settop(L, 0);
-    void **slot = ah_luax_guard(L, release_file);
-    struct ah_script_file *f = calloc(1, sizeof *f);
-    *slot = f;
-    if (!f || ah_scripts_read(job->h->lua.scripts, "", script->path, f, &err) != 0) {
-        ah_luax_push_error(L, &err);
-        return lua_error(L);
-    }
-    const char *text = f->text;
-    size_t n = f->n;
-    while (n > 0 && f->text[0] == '#' && *text != '\n') { /* a #! line; its newline stays for line numbers */
+    const char *text = job->file->text;
+    size_t n = job->file->n;
+    while (n > 0 && job->file->text[0] == '#' &&
+           *text != '\n') { /* a #! line; its newline stays for line numbers */
         text++;
         n--;
     }
@@ -552,7 +540,6 @@ static int l_script(lua_State *L)
     if (luaL_loadbufferx(L, text, n, lua_tostring(L, -1), "t") != LUA_OK)
         return lua_error(L);
     ah_sandbox_adopt(L);
-    lua_closeslot(L, 1);
     lua_replace(L, 1);
     lua_settop(L, 1);
     lua_callk(L, 0, LUA_MULTRET, (lua_KContext)job, k_chunk);
@@ -621,11 +608,17 @@ static void end_run(struct ah_host *h, struct ah_run *run, struct ah_host_result
 
 int ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct ah_host_result *result)
 {
-    struct job job = {.h = h, .opts = opts, .result = result};
+    struct ah_script_file file;
+    struct job job = {.h = h, .opts = opts, .result = result, .file = &file};
     *result = (struct ah_host_result){0};
-    struct ah_run *run = start_run(h, opts, &result->err);
-    if (!run)
+    /* Before there is a run: a mistyped name is nothing to trace. */
+    if (ah_scripts_read(h->lua.scripts, "", opts->script.path, &file, &result->err) != 0)
         return -1;
+    struct ah_run *run = start_run(h, opts, &result->err);
+    if (!run) {
+        ah_script_file_drop(&file);
+        return -1;
+    }
     h->lua.script = &opts->script;
     h->lua.exit_requested = false;
     h->main = start_job(h, &job, l_script, run, &result->err);
@@ -647,5 +640,6 @@ int ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct a
     if (result->err.kind != AH_NONE && !result->exited)
         result->exit_code = ah_err_exit_code(result->err.kind);
     h->lua.script = NULL;
+    ah_script_file_drop(&file);
     return 0;
 }

@@ -291,7 +291,11 @@ static int read_endpoint(struct ah_trace *t, const char **which, struct ah_error
         t->endpoint[--n] = '\0';
     if (n >= (int)sizeof t->endpoint)
         return ah_err_set(err, AH_CONFIG, "the address is too long");
-    return ah_url_parse(t->endpoint, (size_t)n, &url, err);
+    if (ah_url_parse(t->endpoint, (size_t)n, &url, err) != 0)
+        return -1;
+    if (!url.tls && !ah_url_is_loopback(&url)) /* traces hold people's mail, requests the key */
+        return ah_err_set(err, AH_CONFIG, "plain http is for this machine only; use https");
+    return 0;
 }
 
 void ah_trace_target(struct ah_trace *t, struct ah_trace_where *out)
@@ -885,7 +889,12 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
     if (!run)
         return;
     struct ah_trace *t = run->trace;
-    const char *error = failed ? (*failed->message ? failed->message : ah_err_kind_name(failed->kind)) : NULL;
+    char message[sizeof failed->message] = "";
+    if (failed) { /* masked here: a secret that the message's end cuts is no whole one any more */
+        snprintf(message, sizeof message, "%s", failed->message);
+        ah_secret_mask_str(t->core->secrets, message, sizeof message);
+    }
+    const char *error = failed ? (*message ? message : ah_err_kind_name(failed->kind)) : NULL;
     while (run->open && run->open != run->root) /* newest first: children before parents */
         ah_span_end(run->open, NULL, 0, "Cancelled");
     ah_span_end(run->root, outputs, n, error);
