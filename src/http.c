@@ -323,6 +323,14 @@ static void leave_waiting(struct ah_http *h, struct ah_http_impl *i)
     }
 }
 
+static void leave_queue(struct ah_http_impl *i)
+{
+    if (i->phase == PHASE_QUEUED)
+        ah_loop_unstart(i->http->loop, &i->start);
+    else if (i->phase == PHASE_FULL)
+        leave_waiting(i->http, i);
+}
+
 /* --- the end of a request ---------------------------------------------------------------------------- */
 
 static void finish(struct ah_http_impl *i, struct ah_error *err)
@@ -558,10 +566,24 @@ static int64_t next_wait(struct ah_http_impl *i, const struct ah_error *err)
     return ah_clock_mono_us() + wait * 1000 < i->deadline_us ? wait : -1;
 }
 
+/* The total limit holds for waiting too: for the journal, and for a free connection. */
+static void on_queued_too_long(struct ah_timer *t)
+{
+    struct ah_http_impl *i = t->arg;
+    struct ah_error err = {0};
+    leave_queue(i);
+    ah_err_set(
+        &err, AH_TIMEOUT, "the request was not even begun within %.1f s: %s", (double)i->total_ms / 1000,
+        i->phase == PHASE_FULL ? "too many requests are under way" : "the journal could not be written");
+    finish(i, &err);
+}
+
 static void queue_attempt(struct ah_http_impl *i)
 {
     i->phase = PHASE_QUEUED;
     ah_loop_start(i->http->loop, &i->start);
+    int64_t left = (i->deadline_us - ah_clock_mono_us()) / 1000;
+    ah_timer_start(i->http->loop, &i->timer, left > 0 ? left : 0, on_queued_too_long, i);
 }
 
 static void on_wait_over(struct ah_timer *t)
@@ -836,10 +858,7 @@ static void cancel_request(struct ah_op *op)
     struct ah_http_op *self = (struct ah_http_op *)op;
     struct ah_http_impl *i = self->impl;
     struct ah_error err = {0};
-    if (i->phase == PHASE_QUEUED)
-        ah_loop_unstart(op->loop, &i->start);
-    else if (i->phase == PHASE_FULL)
-        leave_waiting(i->http, i);
+    leave_queue(i);
     bool in_flight = i->phase == PHASE_FLIGHT;
     if (in_flight)
         note_sent(i);
