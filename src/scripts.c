@@ -75,7 +75,7 @@ static int read_file(const char *path, struct ah_buf *to, struct ah_error *err)
     struct stat st;
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
         close(fd);
-        return 1;
+        return ah_err_set(err, AH_CONFIG, "%s is a folder; name a file in it", path);
     }
     for (;;) {
         char *room = ah_buf_reserve(to, 16384);
