@@ -348,6 +348,19 @@ static void finish(struct ah_http_impl *i, struct ah_error *err)
     ah_op_finish(&op->op, err);
 }
 
+/* There is room for one of those that wait. */
+static void wake_next(struct ah_http *h)
+{
+    struct ah_http_impl *next = h->full_first;
+    if (next) {
+        h->full_first = next->full_next;
+        if (!h->full_first)
+            h->full_last = NULL;
+        next->phase = PHASE_QUEUED;
+        ah_loop_start(h->loop, &next->start);
+    }
+}
+
 /* The easy handle leaves libcurl and goes back to the pool. */
 static void release_easy(struct ah_http_impl *i)
 {
@@ -363,14 +376,7 @@ static void release_easy(struct ah_http_impl *i)
         curl_easy_cleanup(i->easy);
     }
     i->easy = NULL;
-    struct ah_http_impl *next = h->full_first;
-    if (next) {
-        h->full_first = next->full_next;
-        if (!h->full_first)
-            h->full_last = NULL;
-        next->phase = PHASE_QUEUED;
-        ah_loop_start(h->loop, &next->start);
-    }
+    wake_next(h);
 }
 
 /* "POST api.example.com/v1/x": for messages, without query and userinfo. */
@@ -838,6 +844,7 @@ static void start_attempt(struct ah_ready *r)
         if (i->easy)
             curl_easy_cleanup(i->easy);
         i->easy = NULL;
+        wake_next(h);
         ah_err_set(&err, AH_MEMORY, "out of memory before a request");
         finish(i, &err);
         return;

@@ -413,7 +413,8 @@ static void fail(struct ah_task *t)
     struct ah_error err = {0};
     lua_State *L = t->tasks->lua->L;
     ah_err_set(&err, AH_SCRIPT, "the script failed, and its error could not be described");
-    if (lua_checkstack(L, 4) && lua_checkstack(t->co, 4)) {
+    bool room = lua_checkstack(L, 4) && lua_checkstack(t->co, 4);
+    if (room) {
         lua_pushcfunction(L, describe_failure);
         lua_rawgeti(L, LUA_REGISTRYINDEX, t->anchor);
         lua_pushlightuserdata(L, &err);
@@ -425,17 +426,20 @@ static void fail(struct ah_task *t)
     t->tasks->blocked++;
     t->tasks->closing++;
     t->running = true;
-    lua_pushvalue(t->co, -1);
     lua_State *co = t->co;
-    lua_xmove(co, L, 1);
+    if (room) {
+        lua_pushvalue(co, -1);
+        lua_xmove(co, L, 1);
+    }
     lua_resetthread(co);
     lua_settop(co, 0);
-    lua_xmove(L, co, 1);
+    if (room)
+        lua_xmove(L, co, 1);
     t->running = false;
     t->tasks->closing--;
     t->tasks->blocked--;
     t->tasks->current = NULL;
-    end_task(t, 1, true, &err);
+    end_task(t, room ? 1 : 0, true, &err);
 }
 
 static void step(struct ah_task *t)
