@@ -361,10 +361,15 @@ void ah_lswire_words(const char *body, size_t n, char *out, size_t size)
             snprintf(out, size, "%.*s", (int)(text.n < 400 ? text.n : 400), text.p);
         return;
     }
-    size_t line = 0;
-    while (line < n && body[line] != '\r' && body[line] != '\n')
-        line++;
-    snprintf(out, size, "%.*s", (int)(line < 400 ? line : 400), body ? body : "");
+    size_t kept = 0, max = size - 1 < 400 ? size - 1 : 400;
+    bool tag = false; /* a page of a proxy: only its words */
+    for (size_t i = 0; i < n && kept < max && body[i] != '\r' && body[i] != '\n'; i++) {
+        if (body[i] == '<' || body[i] == '>')
+            tag = body[i] == '<';
+        else if (!tag)
+            out[kept++] = body[i];
+    }
+    out[kept] = '\0';
 }
 
 static bool begins(const char *s, const char *prefix)
