@@ -179,6 +179,7 @@ no_settings() {
   unset OPENAI_API_KEY OPENAI_BASE_URL SCALEKIT_CLIENT_ID SCALEKIT_CLIENT_SECRET SCALEKIT_ENVIRONMENT_URL LANGSMITH_API_KEY \
     LANGSMITH_ENDPOINT LANGSMITH_TRACING LANGSMITH_PROJECT
 }
+reset_emulator_trouble() { curl -s -X DELETE "$BASE/__emulator/trouble" >/dev/null; }
 reset_emulator() { curl -s -X DELETE "$BASE/__emulator/trouble" >/dev/null; curl -s -X POST "$BASE/__emulator/reset" >/dev/null; }
 trouble() { curl -s -o /dev/null -w '%{http_code}' -d "$1" "$BASE/__emulator/trouble" | grep -q 200 || say_failed "no such trouble: $1"; }
 # How often a place was asked for.
