@@ -222,7 +222,13 @@ int ah_cmd_demo_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
     if (!ctx->options->quiet)
         fputs("agenthost demo: examples/gmail_digest.lua on the built-in emulator (no account, no key).\n\n",
               stderr);
+    const struct ah_cmd_options *given = ctx->options;
+    struct ah_cmd_options alone = *given;
+    if (!alone.env_file)
+        alone.env_file = "/dev/null"; /* what lies in this folder is no part of the demo */
+    ctx->options = &alone;
     int code = run_script(ctx, "examples/gmail_digest.lua", argv, true);
+    ctx->options = given;
     if (code == 0 && !ctx->options->quiet)
         fputs("\nThe mail, the model and the trace were emulated. To edit it: agenthost scripts --copy DIR\n"
               "With real keys in .env: agenthost run examples/gmail_digest.lua\n",
