@@ -334,6 +334,7 @@ static bool run_round(struct sweep *s, const struct lua_case *c, enum side side,
         lua_settop(r->lua.L, 0);
         lua_gc(r->lua.L, LUA_GCCOLLECT, 0);
         lua_gc(r->lua.L, LUA_GCSTOP, 0);
+        ah_loop_turn(r->core.loop, 0);
     }
     long before = blocks;
     int top = lua_gettop(r->lua.L);

@@ -311,12 +311,11 @@ static void test_failure_texts(void **state)
     } rows[] = {
         {"error 'plain'", AH_SCRIPT, "plain"},
         {"local function f() error 'deep' end f()", AH_SCRIPT, "stack traceback"},
-        {"error({kind='needs_auth', message='open it', link='https://l'})", AH_NEEDS_AUTH,
-         "https://l"},
+        {"error({kind='needs_auth', message='open it', link='https://l'})", AH_NEEDS_AUTH, "https://l"},
         {"error({kind='no such kind', message='m'})", AH_SCRIPT, "m"},
         {"error(nil)", AH_SCRIPT, "nil"},
         {"error(setmetatable({}, {__tostring=function() error 'x' end}))", AH_SCRIPT, "could not be read"},
-        {"error(setmetatable({}, {__tostring=function() return 5 end}))", AH_SCRIPT, "could not be read"},
+        {"error(setmetatable({}, {__tostring=function() return {} end}))", AH_SCRIPT, "could not be read"},
         {"task.sleep(0) error(('x'):rep(5000))", AH_SCRIPT, "xxx"},
         {"local function f() return f() + 1 end f()", AH_SCRIPT, "stack overflow"},
     };
