@@ -12,7 +12,7 @@
 /* Options that every command understands; set by main.c. */
 struct ah_cmd_options {
     bool json, emulate, no_trace, no_journal, quiet, verbose, verify, stream, color;
-    const char *env_file, *user, *model, *project, *scripts_dir;
+    const char *env_file, *user, *model, *project, *scripts_dir, *scenario;
     const char *tags[AH_CMD_REPEAT_MAX + 1];
     const char *meta[AH_CMD_REPEAT_MAX + 1]; /* "k=v" */
     long memory_mb, instructions;

@@ -33,9 +33,6 @@ static int read_words(struct ah_json_writer *w, int argc, char **argv)
             if (v > 65535 && strcmp(argv[i], "--port") == 0)
                 return ah_cmd_usage("emulate", "--port takes a number from 0 (any free one) to 65535");
             i++;
-        } else if (i + 1 < argc && strcmp(argv[i], "--scenario") == 0) {
-            ah_json_key(w, "scenario");
-            ah_json_put_str(w, argv[++i]);
         } else if (is_one_of(argv[i], names)) {
             fprintf(stderr, "agenthost: %s needs a value\n", argv[i]);
             return ah_cmd_usage("emulate", NULL);
@@ -71,6 +68,10 @@ int ah_cmd_emulate_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
     ah_buf_init(&options, AH_DOTENV_BYTES);
     ah_json_begin(&w, &options, NULL);
     ah_json_object(&w);
+    if (ctx->options->scenario) {
+        ah_json_key(&w, "scenario");
+        ah_json_put_str(&w, ctx->options->scenario);
+    }
     int code = read_words(&w, argc, argv);
     ah_json_end_object(&w);
     if (code == 0 && ah_cmd_open(ctx, NULL, false, false, &code) == 0) {

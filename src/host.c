@@ -202,9 +202,20 @@ static int open_services(struct ah_host *h, struct ah_error *err)
 }
 
 /* Starts the emulator's Lua in this state; its settings replace those of the services. */
-static int start_emulator(struct ah_host *h, struct ah_error *err)
+static int start_emulator(struct ah_host *h, const char *scenario, struct ah_error *err)
 {
-    char *json = ah_host_call(h, "emulator.boot", "here", "{}", err);
+    struct ah_buf options;
+    struct ah_json_writer w;
+    ah_buf_init(&options, AH_DOTENV_BYTES);
+    ah_json_begin(&w, &options, NULL);
+    ah_json_object(&w);
+    if (scenario) {
+        ah_json_key(&w, "scenario");
+        ah_json_put_str(&w, scenario);
+    }
+    ah_json_end_object(&w);
+    char *json = ah_host_call(h, "emulator.boot", "here", ah_buf_str(&options), err);
+    ah_buf_drop(&options);
     if (!json)
         return -1;
     struct ah_json settings;
@@ -229,7 +240,7 @@ struct ah_host *ah_host_new(const struct ah_host_opts *opts, struct ah_error *er
         return NULL;
     }
     if (open_core(h, opts, err) != 0 || open_state(h, opts, err) != 0 || open_services(h, err) != 0 ||
-        (opts->emulate && start_emulator(h, err) != 0)) {
+        (opts->emulate && start_emulator(h, opts->scenario, err) != 0)) {
         ah_host_free(h);
         return NULL;
     }

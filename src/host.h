@@ -20,6 +20,7 @@ struct ah_host_opts {
     const char *journal_dir;   /* NULL = the default place */
     const char *program;       /* argv[0]: the installed scripts are found from it */
     bool emulate;              /* run the emulator in this process and use only it */
+    const char *scenario;      /* of that emulator: a Lua file; NULL = its own small data */
     bool no_journal;           /* --no-journal */
     bool read_journal;         /* commands that read: a journal that cannot be used is an error */
     bool no_store;             /* commands that need no journal at all: it is in memory */

@@ -8,8 +8,8 @@ local running = {} -- keeps the servers: nobody else holds them
 local M = {}
 
 -- Starts one beside the script that is about to run. Answers the settings that replace the services'.
-function M.here()
-  local e, err = emulator.start { port = 0 }
+function M.here(options)
+  local e, err = emulator.start(options)
   if not e then return nil, err end
   running[#running + 1] = e
   return e.env
