@@ -254,7 +254,8 @@ local function get_list(self, request)
       and (not q.provider or a.provider:lower() == q.provider:lower()) and (#names == 0 or named[a.connector])
       and (not q.query or has(a.identifier, q.query) or has(a.provider, q.query) or has(a.connector, q.query))
   end)
-  return answer_list(rows, request, { max = request.forms.accounts_page_100 == "taken" and 100 or 99, tokens = "offset" })
+  return answer_list(rows, request, { max = request.forms.accounts_page_100 == "taken" and 100 or 99,
+    tokens = "offset" })
 end
 
 local function get_search(self, request)

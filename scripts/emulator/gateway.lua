@@ -33,7 +33,8 @@ function M.cost(name, usage)
 end
 
 local function error_of(status, class, message)
-  return reply.json(status, { error = { message = message, type = json.null, param = "None", code = ("%d"):format(status),
+  return reply.json(status, { error = { message = message, type = json.null, param = "None",
+    code = ("%d"):format(status),
     provider_specific_fields = class and {} or nil } })
 end
 
@@ -50,8 +51,9 @@ function M.refuse(self, request)
 end
 
 function M.no_model(name, path)
-  return { reply.json(400, { error = { message = ("%s: Invalid model name passed in model=%s. Call `/v1/models` to view "
-    .. "available models for your key."):format(path, name), type = "invalid_request_error", param = "None",
+  local message = ("%s: Invalid model name passed in model=%s. Call `/v1/models` to view available models for your "
+    .. "key."):format(path, name)
+  return { reply.json(400, { error = { message = message, type = "invalid_request_error", param = "None",
     code = "400" } }) }
 end
 
@@ -145,7 +147,8 @@ local function model_info(self, names)
   local rows = json.array {}
   for i, name in ipairs(names) do
     local input, output = price_of(name)
-    rows[i] = { model_name = name, litellm_params = { model = "openai/" .. name }, model_info = { id = "emulated-" .. name,
+    rows[i] = { model_name = name, litellm_params = { model = "openai/" .. name }, model_info = { id = "emulated-"
+      .. name,
       mode = name:find("embedding", 1, true) and "embedding" or "chat", max_tokens = 16384,
       max_input_tokens = self.scenario.context_tokens, input_cost_per_token = input, output_cost_per_token = output,
       supports_function_calling = true } }

@@ -10,9 +10,15 @@ local M = {}
 local function fail(status, message) return nil, { status = status, message = message } end
 local function missing() return fail(404, "Not Found") end
 
+local function copy(list)
+  local out = {}
+  for i, v in ipairs(list or {}) do out[i] = v end
+  return out
+end
+
 local function find_repo(hub, p)
-  for _, r in ipairs(hub.repos) do
-    if r.owner:lower() == p.owner:lower() and r.name:lower() == p.repo:lower() then return r end
+  for k, r in ipairs(hub.repos) do
+    if r.owner:lower() == p.owner:lower() and r.name:lower() == p.repo:lower() then return r, k end
   end
   return nil
 end
@@ -29,8 +35,10 @@ local function show_repo(r)
   end
   return { id = r.id, name = r.name, full_name = r.owner .. "/" .. r.name, owner = show_user(r.owner),
     private = r.private or false,
-    description = r.description or "", html_url = url_of(r), default_branch = "main", language = r.language or "Lua",
-    open_issues_count = open, stargazers_count = r.stars, archived = false, topics = json.array {} }
+    description = r.description or "", html_url = url_of(r), default_branch = r.default_branch or "main",
+      language = r.language or "Lua",
+    open_issues_count = open, stargazers_count = r.stars, archived = r.archived or false, fork = r.fork_of ~= nil,
+    homepage = r.homepage, topics = json.array(copy(r.topics)) }
 end
 
 local function show_labels(list)
@@ -73,12 +81,6 @@ local function page(list, p, show)
   local rows = json.array {}
   for i = (at - 1) * n + 1, math.min(at * n, #list) do rows[#rows + 1] = show and show(list[i]) or list[i] end
   return rows
-end
-
-local function copy(list)
-  local out = {}
-  for i, v in ipairs(list or {}) do out[i] = v end
-  return out
 end
 
 local function has(list, v)
@@ -300,8 +302,6 @@ local function repo_tools(hub, tools)
     r.starred = false
     return {}
   end)
-  tools.github_branches_list = of_repo(function(r,
-    p) return { branches = page({ { name = "main", protected = true, commit = { sha = r.commits[1].sha } } }, p) } end)
   local function show_commit(r, c)
     return { sha = c.sha, html_url = url_of(r, "/commit/" .. c.sha), author = show_user(c.user),
       commit = { message = c.message, author = { name = c.user, date = text.stamp(c.at) } } }
@@ -330,8 +330,6 @@ local function repo_tools(hub, tools)
     table.insert(r.commits, 1, c)
     return { content = { path = p.path, size = #content }, commit = { sha = c.sha, message = p.message } }
   end)
-  tools.github_releases_list = of_repo(function() return { releases = json.array {} } end)
-  tools.github_tags_list = of_repo(function() return { tags = json.array {} } end)
   tools.github_repo_languages_list = of_repo(function(r) return { [r.language or "Lua"] = 12345 } end)
   function tools.github_user_get_authenticated()
     local u = show_user(hub.login)
@@ -342,30 +340,55 @@ local function repo_tools(hub, tools)
   function tools.github_notifications_list() return { notifications = json.array {} } end
 end
 
+-- What the other github modules need of this one.
+local function parts_of(hub)
+  local at = { show_repo = show_repo, show_issue = show_issue, show_pull = show_pull, show_comment = show_comment,
+    show_labels = show_labels, user = show_user }
+  function at.repo(p) return find_repo(hub, p) end
+  function at.issue(p, number) return find_issue(hub, p, number) end
+  -- A new commit; `aside`: on no branch that is listed.
+  function at.commit(r, message, aside)
+    local c = { sha = hub.world:hex(40), message = message, user = hub.login, at = hub.world:now() }
+    if not aside then table.insert(r.commits, 1, c) end
+    return c
+  end
+  function at.add_repo(fields)
+    local id = 7000
+    for _, r in ipairs(hub.repos) do id = math.max(id, r.id) end
+    local r = { id = id + 1, owner = fields.owner, name = fields.name, description = fields.description,
+      private = fields.private, language = fields.language, stars = fields.stars or 0,
+      labels = copy(fields.labels or { "bug", "enhancement", "docs" }), issues = {}, last = 0, commits = {},
+      files = { ["README.md"] = "# " .. fields.name .. "\n\n" .. (fields.description or "") .. "\n" } }
+    for i, message in ipairs(fields.commits or { "Start" }) do
+      r.commits[i] = { sha = hub.world:hex(40), message = message, user = hub.login, at = world_of.EPOCH - 7200 * i }
+    end
+    hub.repos[#hub.repos + 1] = r
+    return r
+  end
+  return at
+end
+
 -- data: { login, repos = {{owner,name,description,issues={{title,body,state,labels,assignees,pull}}}} }
 function M.new(world, data, actions)
   local hub = { world = world, login = data.login, repos = {}, created = {}, count = 0 }
-  for k, r in ipairs(data.repos) do
-    local repo = { id = 7000 + k, owner = r.owner, name = r.name, description = r.description, private = r.private,
-      language = r.language, stars = r.stars or 0, labels = copy(r.labels or { "bug", "enhancement", "docs" }),
-        issues = {}, last = 0,
-      files = { ["README.md"] = "# " .. r.name .. "\n\n" .. (r.description or "") .. "\n" }, commits = {} }
-    for i, c in ipairs(r.commits or { "Start" }) do
-      repo.commits[i] = { sha = world:hex(40), message = c, user = data.login, at = world_of.EPOCH - 7200 * i }
-    end
-    for number, i in ipairs(r.issues or {}) do
+  local at = parts_of(hub)
+  for _, fields in ipairs(data.repos) do
+    local repo = at.add_repo(fields)
+    for number, i in ipairs(fields.issues or {}) do
       repo.last = number
       local pull = i.pull and { head = i.pull.head or "topic", base = "main", draft = i.pull.draft,
         sha = world:hex(40) }
       repo.issues[number] = { number = number, title = i.title, body = i.body or "", state = i.state or "open",
         user = i.user or data.login, labels = copy(i.labels), assignees = copy(i.assignees), comments = {}, pull = pull,
-        at = world_of.EPOCH - 86400 * (#r.issues - number + 1) }
+        at = world_of.EPOCH - 86400 * (#fields.issues - number + 1) }
     end
-    hub.repos[k] = repo
   end
   issue_tools(hub, actions)
   pull_tools(hub, actions)
   repo_tools(hub, actions)
+  for _, part in ipairs { "repo", "git", "review", "org" } do
+    require("emulator.github_" .. part).tools(hub, actions, at)
+  end
   return hub
 end
 

@@ -33,7 +33,8 @@ local function finder(list, key)
   end
 end
 
-local ACTIONS = { should_star = { "STARRED" }, should_always_mark_important = { "IMPORTANT" }, should_trash = { "TRASH" } }
+local ACTIONS = { should_star = { "STARRED" }, should_always_mark_important = { "IMPORTANT" },
+  should_trash = { "TRASH" } }
 local REMOVALS = { should_archive = "INBOX", should_mark_read = "UNREAD", should_never_mark_important = "IMPORTANT",
   should_never_spam = "SPAM" }
 
@@ -149,7 +150,8 @@ function M.tools(box, tools, keep)
   function tools.gmail_watch_mailbox(p)
     if not p.topic_name:find("^projects/[^/]+/topics/") then return fail(400, "Invalid topicName") end
     box.watch = p.topic_name
-    return { historyId = ("%d"):format(box.history), expiration = ("%d"):format((box.world:now() + 604800) // 1 * 1000) }
+    return { historyId = ("%d"):format(box.history),
+      expiration = ("%d"):format((box.world:now() + 604800) // 1 * 1000) }
   end
   function tools.gmail_stop_mailbox_watch()
     box.watch = nil

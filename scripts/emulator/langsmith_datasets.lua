@@ -280,7 +280,7 @@ local function post_delete(store, request)
   return reply.json(200, { count = remove(store, set_of(list) or {}) })
 end
 
-local function dataset_routes(store, add)
+local function dataset_routes(add)
   add("POST", "/datasets", post_dataset)
   add("GET", "/datasets", get_datasets)
   add("GET", "/datasets/{id}", one(function(s, _, d) return reply.json(200, show(s, d)) end))
@@ -317,7 +317,7 @@ function M.install(store, app)
     local function add(method, path, handler)
       app:route("langsmith", "read", method, prefix .. path, function(request) return handler(store, request) end)
     end
-    dataset_routes(store, add)
+    dataset_routes(add)
     add("POST", "/v1/platform/datasets/{id}/examples", post_multipart)
     add("PATCH", "/v1/platform/datasets/{id}/examples", post_multipart)
     add("POST", "/v1/platform/datasets/examples/delete", post_delete)

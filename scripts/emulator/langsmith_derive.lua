@@ -168,7 +168,8 @@ function M.show(store, record)
       first_token_time = first_token(record),
     feedback_stats = stats_of(store, record), thread_id = thread_of(record), execution_order = 1, in_dataset = false,
       trace_tier = "shortlived",
-    share_token = record.share_token or json.null, last_queued_at = record.received, inputs_preview = preview(record.inputs),
+    share_token = record.share_token or json.null, last_queued_at = record.received,
+      inputs_preview = preview(record.inputs),
     outputs_preview = preview(record.outputs), manifest_id = json.null, messages = json.null, ttl_seconds = 1209600,
   }
 end

@@ -19,7 +19,8 @@ for name in ("id name run_type status start_time end_time latency total_tokens p
   .. "error tags "
   .. "metadata metadata_key metadata_value input_key input_value output_key output_value thread_id trace_id "
   .. "parent_run_id "
-  .. "execution_order is_root session_id reference_example_id feedback_key feedback_score"):gmatch("%S+") do FIELDS[name] = true end
+  .. "execution_order is_root session_id reference_example_id "
+  .. "feedback_key feedback_score"):gmatch("%S+") do FIELDS[name] = true end
 
 local function value_of(run, field)
   local v

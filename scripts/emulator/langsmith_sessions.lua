@@ -55,7 +55,8 @@ local function get_sessions(store, request)
     end)
   end
   local page = json.array {}
-  for i = offset + 1, math.min(offset + limit, #rows) do page[#page + 1] = show_session(store, rows[i], q.include_stats == "true") end
+  for i = offset + 1, math.min(offset + limit, #rows) do page[#page + 1] = show_session(store, rows[i],
+    q.include_stats == "true") end
   return reply.json(200, page)
 end
 

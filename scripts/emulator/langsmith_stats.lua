@@ -50,7 +50,8 @@ function M.of(runs)
   out.median_tokens, out.last_run_start_time = percentile(tokens, 0.5), last or json.null
   out.error_rate = #runs > 0 and errors / #runs or json.null
   out.streaming_rate = #runs > 0 and streamed / #runs or json.null
-  for k, v in pairs(cost) do out[k .. "_cost"] = v > 0 and ("%.10f"):format(v):gsub("0+$", ""):gsub("%.$", "") or json.null end
+  for k, v in pairs(cost) do out[k .. "_cost"] = v > 0 and ("%.10f"):format(v):gsub("0+$", ""):gsub("%.$", "")
+    or json.null end
   return out
 end
 

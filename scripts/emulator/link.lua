@@ -132,7 +132,8 @@ local function show_link(self, request)
     return page(200, "Denied", "<p>Nothing was connected.</p>")
   end
   return page(200, "Connect " .. text.html(link.account.connector),
-    (KEYED[link.account.authorization_type] and KEY_FORM or FORM):format(text.html(link.account.connector), text.html(link.account.identifier)))
+    (KEYED[link.account.authorization_type] and KEY_FORM or FORM):format(text.html(link.account.connector),
+      text.html(link.account.identifier)))
 end
 
 function M.install(self, app)

@@ -90,7 +90,8 @@ end
 
 function M.install(self, app)
   local function add(path, handler)
-    app:route("scalekit", "logs", "GET", "/api/v1/agentkit" .. path, function(request) return handler(self, request) end)
+    app:route("scalekit", "logs", "GET", "/api/v1/agentkit" .. path, function(request) return handler(self,
+      request) end)
   end
   add("/tool_call_logs", get_logs)
   add("/tool_call_logs/{id}", get_log)

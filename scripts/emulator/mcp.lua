@@ -60,7 +60,8 @@ local function get_configs(self, request)
   end
   for _, c in ipairs(self.configs) do
     local mine, has_provider = c.name:lower(), false
-    for _, m in ipairs(c.connection_tool_mappings) do has_provider = has_provider or m.provider == q["filter.provider"] end
+    for _, m in ipairs(c.connection_tool_mappings) do has_provider = has_provider
+      or m.provider == q["filter.provider"] end
     if (not q["filter.id"] or q["filter.id"] == c.id) and (not q["filter.provider"] or has_provider)
       and (not name or mine == name or (prefix and mine:sub(1, #name) == name))
       and (not q["filter.mcp_server_url"]
@@ -90,7 +91,8 @@ local function post_config(self, request)
   local mappings, refused = read_mappings(self, given(body.connection_tool_mappings))
   if not mappings then return table.unpack(refused) end
   local config = { id = "cfg_" .. self.world:digits(18), name = name, description = given(body.description) or "",
-    mcp_server_url = request:base_url() .. "/mcp/v3/servers/" .. self.world:uuid(), connection_tool_mappings = mappings }
+    mcp_server_url = request:base_url() .. "/mcp/v3/servers/" .. self.world:uuid(),
+      connection_tool_mappings = mappings }
   self.configs[#self.configs + 1] = config
   return reply.json(201, { config = config })
 end

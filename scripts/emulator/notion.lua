@@ -14,7 +14,9 @@ Space.__index = Space
 
 local function fail(status, message) return nil, { status = status, message = message } end
 
-function Space:missing(what) return fail(404, "Could not find " .. what .. ". Is it shared with the integration?") end
+function Space.missing(_, what)
+  return fail(404, "Could not find " .. what .. ". Is it shared with the integration?")
+end
 
 local function plain(id) return (tostring(id):gsub("-", ""):lower()) end
 
@@ -37,7 +39,7 @@ function Space:drop(object)
 end
 
 -- Rows of a list as Notion pages it; `show` makes each.
-function Space:page(list, p, show)
+function Space.page(_, list, p, show)
   local n = math.max(1, math.min(math.tointeger(given(p.page_size) or 100) or 100, 100))
   local start = math.tointeger(tonumber(given(p.start_cursor) or "0")) or 0
   local rows = json.array {}
@@ -257,7 +259,8 @@ function M.new(world, data, actions)
   local space = setmetatable({ world = world, objects = {}, order = {}, written = {}, users = {}, comments = {},
     views = {}, uploads = {} }, Space)
   for i, u in ipairs(data.users or { { name = "Sam Rivera", email = "sam@northwind.example" } }) do
-    space.users[i] = { object = "user", id = world:uuid(), type = "person", name = u.name, person = { email = u.email } }
+    space.users[i] = { object = "user", id = world:uuid(), type = "person", name = u.name,
+      person = { email = u.email } }
   end
   local function add(pages, parent)
     for _, page in ipairs(pages or {}) do

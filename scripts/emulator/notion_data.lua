@@ -29,7 +29,7 @@ local function plain(property)
   if not is_object(property) then return property end
   local kind = given(property.type)
   if not kind then
-    for k, v in pairs(property) do
+    for k in pairs(property) do
       if k ~= "id" then kind = k break end
     end
   end
@@ -109,7 +109,8 @@ local function query(space, source, p)
   if is_object(sort) and given(sort.property) then
     local down = sort.direction == "descending"
     table.sort(found, function(a, b)
-      local x, y = tostring(plain(a.properties[sort.property]) or ""), tostring(plain(b.properties[sort.property]) or "")
+      local x, y = tostring(plain(a.properties[sort.property]) or ""), tostring(plain(b.properties[sort.property])
+        or "")
       if x == y then return a.id < b.id end
       if down then return x > y end
       return x < y

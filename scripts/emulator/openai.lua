@@ -11,7 +11,7 @@ local stream = require "emulator.openai_stream"
 local text = require "emulator.text"
 local world_of = require "emulator.world"
 
-local given, is_object, is_array = world_of.given, world_of.is_object, world_of.is_array
+local given, is_object = world_of.given, world_of.is_object
 local M = {}
 
 local LISTED = { "gpt-3.5-turbo", "gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini", "o4-mini",
@@ -154,7 +154,8 @@ M.headers_of = headers_of
 -- Headers, id and name of an answer: a gateway gives the alias back, the service the dated snapshot.
 local function identity(self, body)
   return { id = "chatcmpl-" .. self.world:alnum(29), created = math.floor(self.world:now()),
-    name = self.gateway and body.model or check.SNAPSHOTS[body.model] or body.model, print = "fp_" .. self.world:hex(10) }
+    name = self.gateway and body.model or check.SNAPSHOTS[body.model] or body.model, print = "fp_"
+      .. self.world:hex(10) }
 end
 
 local function answer_stream(self, request, body, answer, me, mock)

@@ -10,7 +10,8 @@ local world_of = require "emulator.world"
 local M = {}
 
 -- `code` is a text here, unlike the gateway's. Only UNAUTHORIZED is known from public sources.
-function M.refusal(status, detail, code) return reply.json(status, { detail = detail, code = code or "UNAUTHORIZED" }) end
+function M.refusal(status, detail, code) return reply.json(status, { detail = detail, code = code
+  or "UNAUTHORIZED" }) end
 
 -- The values of a form or of a JSON body, on top of the query's.
 local function params_of(request)

@@ -26,7 +26,8 @@ end
 
 local function gmail(tools)
   local function list(p)
-    local data, fault = tools.gmail_fetch_mails { query = p.q, max_results = tonumber(p.maxResults), page_token = p.pageToken,
+    local data, fault = tools.gmail_fetch_mails { query = p.q, max_results = tonumber(p.maxResults),
+      page_token = p.pageToken,
       format = "minimal" }
     if not data then return nil, fault end
     local rows = json.array {}

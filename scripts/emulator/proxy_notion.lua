@@ -32,7 +32,8 @@ function M.new(tools)
     { "POST", "/v1/databases/([^/]+)/query", with("notion_database_query", "database_id") },
     { "GET", "/v1/users/me", with("notion_user_get_self") },
     { "GET", "/v1/users", with("notion_user_list") },
-    { "POST", "/v1/comments", with("notion_comment_create", nil, function(p) p.comment = { rich_text = p.rich_text } end) },
+    { "POST", "/v1/comments", with("notion_comment_create", nil,
+      function(p) p.comment = { rich_text = p.rich_text } end) },
     { "GET", "/v1/comments", with("notion_comments_fetch") },
   } } }
 end

@@ -168,7 +168,8 @@ local function get_scoped(self, request)
       local provider = self.catalog.providers[account.provider]
       for _, tool in ipairs(provider and provider.tools or {}) do
         if not named or named[tool.definition.name] then
-          rows[#rows + 1] = { tool = show_tool(tool, request), identifier = identifier, connected_account_id = account.id }
+          rows[#rows + 1] = { tool = show_tool(tool, request), identifier = identifier,
+            connected_account_id = account.id }
         end
       end
     end

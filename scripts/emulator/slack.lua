@@ -2,7 +2,7 @@
 -- Called by scalekit.lua through the table of actions. Where Slack would say ok:false, the call fails as a
 -- tool error with Slack's word for it.
 local json = require "host.json"
-local more = require "emulator.slack_more"
+local slack_more = require "emulator.slack_more"
 local world_of = require "emulator.world"
 
 local given = world_of.given
@@ -11,6 +11,7 @@ local M = {}
 local function fail(word) return nil, { status = 400, message = word } end
 
 local function find_channel(ws, name)
+  if not given(name) then return nil end
   name = name:gsub("^#", "")
   for _, c in ipairs(ws.channels) do
     if c.id == name or c.name == name then return c end
@@ -19,6 +20,7 @@ local function find_channel(ws, name)
 end
 
 local function find_user(ws, name)
+  if not given(name) then return nil end
   name = name:gsub("^@", "")
   for _, u in ipairs(ws.users) do
     if u.id == name or u.name == name or u.email == name then return u end
@@ -238,7 +240,7 @@ function M.new(world, data, actions)
   end
   message_tools(ws, actions)
   workspace_tools(ws, actions)
-  more.tools(ws, actions, {
+  slack_more.tools(ws, actions, {
     channel = function(name) return find_channel(ws, name) end, message = message_of, show = show_message,
     user = function(name) return find_user(ws, name) end, show_channel = show_channel,
     post = function(c, fields) return post(ws, c, fields) end, ts = function() return new_ts(ws) end,

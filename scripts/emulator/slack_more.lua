@@ -134,7 +134,8 @@ local function schedule_tools(ws, tools, at)
     table.remove(ws.reminders, i)
     return { ok = true }
   end)
-  local function dnd() return { ok = true, dnd_enabled = ws.snooze_until ~= nil, snooze_enabled = ws.snooze_until ~= nil,
+  local function dnd() return { ok = true, dnd_enabled = ws.snooze_until ~= nil,
+    snooze_enabled = ws.snooze_until ~= nil,
     snooze_endtime = ws.snooze_until } end
   function tools.slack_set_dnd_snooze(p)
     ws.snooze_until = math.floor(ws.world:now()) + p.num_minutes * 60
@@ -379,7 +380,8 @@ function M.tools(ws, tools, at)
   group_tools(ws, tools)
   file_tools(ws, tools, at)
   view_tools(ws, tools)
-  function tools.slack_list_emoji() return { ok = true, emoji = { agenthost = "https://emulator.example/emoji.png" } } end
+  function tools.slack_list_emoji() return { ok = true,
+    emoji = { agenthost = "https://emulator.example/emoji.png" } } end
   function tools.slack_get_bot_info(p)
     return { ok = true, bot = { id = given(p.bot) or "B0EMULATOR", name = "agenthost", deleted = false } }
   end

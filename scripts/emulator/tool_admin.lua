@@ -13,7 +13,8 @@ local function read(request)
   local body = request:object()
   if not body then return nil, { reply.grpc("INVALID_ARGUMENT", "the body is not a JSON object") } end
   local d = given(body.definition)
-  if not is_object(d) then return nil, { reply.violations { { "tool.definition", "value is required", "required" } } } end
+  if not is_object(d) then return nil, { reply.violations { { "tool.definition", "value is required",
+    "required" } } } end
   if type(d.name) ~= "string" or not d.name:find("^[%l%d_][%w_%-]*$") or #d.name > 100 then
     return nil, { reply.violations { { "tool.definition.name", "value does not match regex pattern `^[a-z0-9_].*$`",
       "string.pattern" } } }

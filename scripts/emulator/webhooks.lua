@@ -26,7 +26,8 @@ end
 
 -- options: { url =, secret = } of a scenario. `send(delivery)` may be set by who owns a socket.
 function M.new(world, options)
-  return { world = world, list = {}, url = options.url, secret = options.secret or "whsec_" .. text.base64("emulated key") }
+  return { world = world, list = {}, url = options.url, secret = options.secret or "whsec_"
+    .. text.base64("emulated key") }
 end
 
 function M.emit(self, kind, account, more)

@@ -30,18 +30,21 @@ local function filled(options)
 end
 
 t.test("v2: only ids without selects; members by name; numbers; problems", function()
+  local _
   local e = filled()
   local status, body = e.ls("POST", "/api/v2/runs/query", { project_ids = { e.project } })
   t.eq({ status, body.items[1], body.has_more }, { 200, { id = C }, false })
   _, body = e.ls("POST", "/v2/runs/query", { project_ids = { e.project }, is_root = true, sort_order = "ASC",
-    page_size = 1, selects = { "NAME", "STATUS", "RUN_TYPE", "TOTAL_COST", "LATENCY_SECONDS", "IS_ROOT", "PROJECT_ID" } })
+    page_size = 1, selects = { "NAME", "STATUS", "RUN_TYPE", "TOTAL_COST", "LATENCY_SECONDS", "IS_ROOT",
+      "PROJECT_ID" } })
   t.eq(body.items[1], { id = A, name = "agent", status = "SUCCESS", run_type = "CHAIN", total_cost = 0.0035,
     latency_seconds = 4.0, is_root = true, project_id = e.project })
   t.eq(body.has_more, true)
   _, body = e.ls("POST", "/v2/runs/query", { project_ids = { e.project }, is_root = true, sort_order = "ASC",
     page_size = 1, cursor = body.next_cursor, selects = { "STATUS" } })
   t.eq({ body.items[1].status, body.has_more, body.next_cursor == json.null }, { "ERROR", false, true })
-  _, body = e.ls("POST", "/v2/runs/query", { project_ids = { e.project }, run_type = "LLM", selects = { "TOTAL_TOKENS" } })
+  _, body = e.ls("POST", "/v2/runs/query", { project_ids = { e.project }, run_type = "LLM",
+    selects = { "TOTAL_TOKENS" } })
   t.eq(body.items, { { id = B, total_tokens = 1100 } })
   _, body = e.ls("POST", "/v2/runs/query", { project_ids = { e.project }, filter = 'has(tags, "prod")' })
   t.eq(body.items, { { id = A } })
@@ -56,6 +59,7 @@ t.test("v2: only ids without selects; members by name; numbers; problems", funct
 end)
 
 t.test("v2: a run, its address, its trace, threads; old runs must be asked for", function()
+  local _
   local now = emulating.CLOCK + 20
   local e = filled { clock = function() return now end }
   local status, body = e.ls("GET", "/api/v2/runs/" .. A .. "?selects=NAME&selects=METADATA&project_id=" .. e.project)
@@ -128,7 +132,8 @@ t.test("feedback: given, changed, counted, filtered; presigned addresses", funct
   t.eq((e.ls("DELETE", "/feedback/" .. f.id)), 200)
   t.eq((e.ls("GET", "/feedback/" .. f.id)), 404)
   t.eq((e.ls("POST", "/feedback", { key = ("k"):rep(181) })), 422)
-  local _, token = e.ls("POST", "/feedback/tokens", { run_id = C, feedback_key = "thumb", expires_in = { minutes = 1 } })
+  local _, token = e.ls("POST", "/feedback/tokens", { run_id = C, feedback_key = "thumb",
+    expires_in = { minutes = 1 } })
   local path = token.url:match "/feedback/tokens/.*"
   t.eq((e.call("GET", path .. "?score=1&comment=nice")), 200)
   _, body = e.ls("GET", "/feedback?run=" .. C)
@@ -140,7 +145,8 @@ end)
 
 t.test("datasets and examples: made, found, changed, removed; versions and splits", function()
   local e = start()
-  local status, d = e.ls("POST", "/datasets", { name = "mails", data_type = "kv", extra = { metadata = { team = "x" } } })
+  local status, d = e.ls("POST", "/datasets", { name = "mails", data_type = "kv",
+    extra = { metadata = { team = "x" } } })
   t.eq({ status, d.example_count, d.metadata.team }, { 200, 0, "x" })
   t.eq((e.ls("POST", "/datasets", { name = "mails" })), 409)
   t.eq((e.ls("POST", "/datasets", { name = "x", data_type = "csv" })), 422)
@@ -153,7 +159,8 @@ t.test("datasets and examples: made, found, changed, removed; versions and split
     local _, list = e.ls("GET", "/examples?dataset=" .. d.id .. query)
     return #list
   end
-  t.eq({ ids "", ids "&splits=test", ids "&full_text_contains=ZEB", ids "&limit=1", ids "&offset=2" }, { 2, 1, 1, 1, 0 })
+  t.eq({ ids "", ids "&splits=test", ids "&full_text_contains=ZEB", ids "&limit=1", ids "&offset=2" }, { 2, 1, 1, 1,
+    0 })
   t.eq((e.ls("GET", "/examples?limit=101")), 422)
   e.ls("PATCH", "/examples/" .. made[1].id, { outputs = { a = 3 } })
   local _, one = e.ls("GET", "/examples/" .. made[1].id)

@@ -44,6 +44,7 @@ t.test("embeddings: the same text the same vector, near texts near, floats and b
 end)
 
 t.test("moderations: texts, lists, parts", function()
+  local _
   local e = start()
   local status, body = post(e, "/v1/moderations", { input = { "have a nice day", "I will kill the process" } })
   t.eq({ status, body.model, body.results[1].flagged, body.results[2].categories.violence },
@@ -77,6 +78,7 @@ local function datas(all)
 end
 
 t.test("streams: bytes are split, ended and cut as asked; what is said stays the same", function()
+  local _
   local e = start()
   local say = { messages = { user "größe?" } }
   local plain = start()
@@ -174,6 +176,7 @@ t.test("streams: calls interleaved, without, with the same index, with repeated 
 end)
 
 t.test("refusals say when to come back, in every form", function()
+  local _
   local e = start()
   local function headers(trouble)
     local status, _, answered = e.chat({ messages = { user "hi" } }, { ["x-agenthost-trouble"] = trouble })
@@ -195,7 +198,8 @@ end)
 t.test("gateway: headers, alias, cost, codes and classes", function()
   local e = start { gateway = true }
   local _, body, headers = e.chat({ model = "gpt-4o", messages = { user "hi" } }, { ["x-litellm-call-id"] = "trace-1" })
-  t.eq({ body.model, headers["x-litellm-call-id"], headers["x-litellm-model-group"] }, { "gpt-4o", "trace-1", "gpt-4o" })
+  t.eq({ body.model, headers["x-litellm-call-id"], headers["x-litellm-model-group"] }, { "gpt-4o", "trace-1",
+    "gpt-4o" })
   t.ok(tonumber(headers["x-litellm-response-cost"]) > 0)
   t.ok(headers["llm_provider-x-request-id"])
   t.eq(headers["x-request-id"], nil)

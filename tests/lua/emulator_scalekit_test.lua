@@ -38,6 +38,7 @@ t.test("accounts: each kind of authorization is kept, and shown only by /auth", 
 end)
 
 t.test("accounts: update merges, disconnect keeps, delete removes, search finds", function()
+  local _
   local e = start { accounts = "pending" }
   local a = account(e, "gmail")
   local status, body = e.sk("PUT", "/connected_accounts", { id = a.id, connected_account = { apiConfig = { x = 1 } } })
@@ -110,6 +111,7 @@ t.test("connections: listed, made, switched off, removed; keys are asked for on 
 end)
 
 t.test("providers: custom ones in full", function()
+  local _
   local e = start()
   local whole = { display_name = "My CRM", auth_patterns = { { type = "BEARER", display_name = "Token" } },
     proxy_url = "https://crm.example", proxy_enabled = true }
@@ -134,6 +136,7 @@ t.test("providers: custom ones in full", function()
 end)
 
 t.test("tools: preview calls make, change, remove, set defaults", function()
+  local _
   local e = start()
   local status, body = e.sk("POST", "/tools", { definition = { name = "crm_list", description = "x",
     input_schema = { type = "object", properties = { q = { type = "string" } } } } })
@@ -161,7 +164,8 @@ t.test("forms: where sources disagree, a header or the scenario chooses", functi
   local e = start { accounts = "pending" }
   account(e, "gmail")
   local function create(form)
-    return code_of(e.sk("POST", "/connected_accounts", { connector = "gmail", identifier = "u", connected_account = {} },
+    return code_of(e.sk("POST", "/connected_accounts", { connector = "gmail", identifier = "u",
+      connected_account = {} },
       form and { ["x-agenthost-form"] = form }))
   end
   t.eq(create(), { 409, "RESOURCE_ALREADY_EXISTS" })
@@ -184,7 +188,8 @@ t.test("forms: where sources disagree, a header or the scenario chooses", functi
     status("GET", "/connected_accounts/auth?id=ca_9", nil, "unknown_account_id=500") }, { 404, 500 })
   local _, body = e.sk("GET", "/connected_accounts", nil, { ["x-agenthost-form"] = "provider_case=lower" })
   t.eq(body.connected_accounts[1].provider, "gmail")
-  _, body = e.sk("GET", "/tools?filter.tool_name=gmail_get_profile", nil, { ["x-agenthost-form"] = "tool_schema=input" })
+  _, body = e.sk("GET", "/tools?filter.tool_name=gmail_get_profile", nil,
+    { ["x-agenthost-form"] = "tool_schema=input" })
   t.eq({ body.tools[1].definition.input.type, body.tools[1].definition.input_schema }, { "object" })
   status, body = e.sk("GET", "/tools", nil, { ["x-agenthost-form"] = "taste=sweet" })
   t.eq(status, 400)
@@ -195,6 +200,7 @@ t.test("forms: where sources disagree, a header or the scenario chooses", functi
 end)
 
 t.test("mcp: configs, who is connected, session tokens", function()
+  local _
   local e = start { accounts = "pending" }
   local status, body = e.sk("POST", "/mcp/configs", { name = "mail-bot", description = "Mail",
     connection_tool_mappings = { { connection_name = "gmail", tools = { "gmail_fetch_mails" } } } })
@@ -238,7 +244,8 @@ t.test("mcp: configs, who is connected, session tokens", function()
   t.eq((e.sk("DELETE", "/mcp/instances/" .. instance)), 200)
   t.eq((e.sk("DELETE", path)), 200)
   t.eq((e.sk("GET", path)), 404)
-  _, body = e.sk("POST", "/mcp", { connected_account_identifier = "u", tool_mappings = { { connection_name = "gmail" } } })
+  _, body = e.sk("POST", "/mcp", { connected_account_identifier = "u",
+    tool_mappings = { { connection_name = "gmail" } } })
   t.eq((e.sk("GET", "/mcp/" .. body.mcp.id)), 200)
 end)
 
@@ -278,6 +285,7 @@ local function proxied(e, method, path, body, more)
 end
 
 t.test("proxy: providers' own answers, for reads and writes", function()
+  local _
   local e = start()
   local status, body = proxied(e, "GET", "/gmail/v1/users/me/messages?q=is:unread&maxResults=2")
   t.eq({ status, #body.messages, body.messages[1].payload }, { 200, 2 })
@@ -290,7 +298,8 @@ t.test("proxy: providers' own answers, for reads and writes", function()
   status, body = proxied(e, "POST", "/api/chat.postMessage", "channel=general&text=hi", { connection_name = "slack",
     ["content-type"] = "application/x-www-form-urlencoded" })
   t.eq({ status, body.ok }, { 200, true })
-  status, body = proxied(e, "POST", "/chat.postMessage", { channel = "none", text = "hi" }, { connection_name = "slack" })
+  status, body = proxied(e, "POST", "/chat.postMessage", { channel = "none", text = "hi" },
+    { connection_name = "slack" })
   t.eq({ status, body.ok, body.error }, { 200, false, "channel_not_found" })
   local hub = { connection_name = "github" }
   status, body = proxied(e, "POST", "/repos/northwind/billing/issues", { title = "New" }, hub)
@@ -319,6 +328,7 @@ t.test("proxy: its own refusals, told from the provider's", function()
   status, body = proxied(e, "GET", "/gmail/v1/users/me/profile", nil, { ["x-agenthost-trouble"] = "401" })
   t.eq({ status, body.code }, { 401, "UNAUTHORIZED" })
   status, body = proxied(e, "GET", "/x", nil, { ["x-agenthost-form"] = "proxy=off" })
+  t.eq(status, 403)
   t.match(body.detail, "proxy not enabled for provider")
   t.eq((proxied(e, "GET", "/x", nil, { identifier = false })), 400)
   t.eq((proxied(e, "GET", "/a/%2e%2e/b")), 400)
