@@ -135,3 +135,17 @@ local loop = {}
 ---@return agent.Result?
 ---@return host.Error?
 function loop.run(run) end
+
+---@class agent.search
+local search = {}
+---The tools of a list that share words with the query, best first, each a copy with its `score`; at most top_k (10).
+---@param list host.scalekit.Tool[]
+---@param query string
+---@param top_k? integer
+---@return table[]
+function search.rank(list, query, top_k) end
+---Searches the tools that the user may run.
+---@param opts { query: string, top_k?: integer, identifier?: string, connection_names?: string[], providers?: string[] }
+---@return table[]?
+---@return host.Error?
+function search.tools(opts) end
