@@ -2,6 +2,9 @@
 --
 --     "gmail"                                             a connection of Scalekit, with all its tools
 --     { connection = "github", tools = { "github_…" } }   the same, with only these tools
+--     { connection = "gmail", before = { gmail_… = f }, after = { gmail_… = g } }
+--                                                         f is given the arguments, g the result of that tool; what
+--                                                         they return takes their place
 --     "connectors/crm.lua"                                a file of your own that returns a list of tools, or a
 --                                                         function that is given { identifier } and returns one
 --     { agent.tool{…}, … }                                the list itself
@@ -62,6 +65,19 @@ local function missing_of(list, wanted)
   return missing
 end
 
+-- Puts the functions of before or after on their tools. nil, err: there is no tool of that name.
+local function attach(list, which, functions)
+  local by_name = {}
+  for _, tool in ipairs(list) do by_name[tool.name] = tool end
+  for name, f in pairs(functions or {}) do
+    if not by_name[name] then
+      return errors.fail { kind = "config", message = ("%s names no tool that is offered: %s"):format(which, name) }
+    end
+    by_name[name][which] = f
+  end
+  return list
+end
+
 local function from_scalekit(service, connection, identifier, wanted)
   local account, err = active_account(service, connection, identifier)
   if not account then return nil, err end
@@ -104,7 +120,7 @@ end
 
 -- ## All of them
 
-local filter_fields = { connection = "text", tools = "strings" }
+local filter_fields = { connection = "text", tools = "strings", before = "table", after = "table" }
 
 local function is_file(name) return name:match "%.lua$" ~= nil end
 
@@ -131,7 +147,10 @@ end
 
 local function open_one(service, one, identifier)
   if type(one) == "table" and one.connection then
-    return from_scalekit(service, one.connection, identifier, one.tools)
+    local list, err = from_scalekit(service, one.connection, identifier, one.tools)
+    if list then list, err = attach(list, "before", one.before) end
+    if list then list, err = attach(list, "after", one.after) end
+    return list, err
   end
   if type(one) == "table" then return checked(one, "a connector of the script") end
   if is_file(one) then return from_file(one, identifier) end

@@ -115,10 +115,10 @@ local function has_type(value, wanted)
   return true
 end
 
--- Checks what a Lua tool relies on: required arguments are there and the outermost types are right.
+-- Checks what can be told without asking anybody: required arguments are there and the outermost types are right.
 local function check_args(schema, args)
   local properties = type(schema.properties) == "table" and schema.properties or {}
-  for _, name in ipairs(schema.required or {}) do
+  for _, name in ipairs(type(schema.required) == "table" and schema.required or {}) do
     if args[name] == nil then return nil, ("the argument '%s' is missing"):format(name) end
   end
   for name, value in host.sorted_pairs(args) do
@@ -154,11 +154,23 @@ local function run_lua(tool, call, context)
   return to_text(value)
 end
 
+-- What a connector's before or after makes of a value: what it returns, or the value that it changed in place.
+local function modify(f, value)
+  if not f then return value end
+  local ok, new = pcall(f, value)
+  if not ok then return nil, errors.of(new) end
+  if new == nil then return value end
+  return new
+end
+
 -- host.scalekit makes the span, and never sends a call of class unsafe twice.
 local function run_scalekit(tool, call, context)
-  local result, err = scalekit.execute_tool {
+  local args, err = modify(tool.before, call.args)
+  if args == nil then return nil, err end
+  local result
+  result, err = scalekit.execute_tool {
     tool_name = tool.name,
-    tool_input = call.args,
+    tool_input = args,
     connected_account_id = tool.connected_account_id,
     connection_name = tool.connector,
     identifier = tool.identifier or context.identifier,
@@ -166,8 +178,11 @@ local function run_scalekit(tool, call, context)
     class = tools.class(tool),
   }
   if not result then return nil, errors.of(err) end
-  if result.json then return result.json end
-  return to_text(result.data)
+  if result.json and not tool.after then return result.json end
+  local data
+  data, err = modify(tool.after, result.data)
+  if data == nil then return nil, err end
+  return to_text(data)
 end
 
 -- Kinds that end the run: a person is needed, or trying again could do harm.
@@ -195,14 +210,9 @@ function toolbox:call(call, context)
   local tool = self.by_name[call.name]
   if not tool then return unknown(self, call) end
   if type(call.args) ~= "table" then return failed(call, "the arguments must be a JSON object") end
-  local content, err
-  if tool.run then
-    local ok, why = check_args(tool.parameters, call.args)
-    if not ok then return failed(call, why .. ". Call the tool again with all arguments.") end
-    content, err = run_lua(tool, call, context)
-  else
-    content, err = run_scalekit(tool, call, context)
-  end
+  local ok, why = check_args(tool.parameters or tool.input_schema or {}, call.args)
+  if not ok then return failed(call, why .. ". Call the tool again with all arguments.") end
+  local content, err = (tool.run and run_lua or run_scalekit)(tool, call, context)
   if not content then return failed(call, err.message, err) end
   return { call = call, content = content }
 end
