@@ -104,8 +104,10 @@ static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
             ah_json_key(&w, "result");
             ah_json_put_raw(&w, r->json, strlen(r->json));
         }
-        ah_json_key(&w, "run_id");
-        ah_json_put_str(&w, r->run_id);
+        if (r->run_id[0]) { /* else no run began */
+            ah_json_key(&w, "run_id");
+            ah_json_put_str(&w, r->run_id);
+        }
         ah_json_end_object(&w);
         fprintf(ctx->out, "%s\n", ah_buf_str(&b));
         ah_buf_drop(&b);
@@ -186,8 +188,9 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         .want_json = o->json,
     };
     struct ah_host_result result;
-    struct ah_error err = {0};
     if (ah_host_run(ctx->host, &run, &result) != 0) {
+        result.exit_code = ah_err_exit_code(result.err.kind);
+        print_answer(ctx, &result);
         code = ah_cmd_fail(ctx, &result.err);
     } else {
         *ctx->interrupted = 0; /* what is left is ours: the traces of what was done */
@@ -202,7 +205,6 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
             code = code ? code : verified;
         }
     }
-    ah_err_drop(&err);
     ah_host_result_drop(&result);
     free(meta);
     ah_cmd_close(ctx);

@@ -824,7 +824,8 @@ static void test_words(void **state)
         {"{\"error\":\"Forbidden\"}\n", "Forbidden"},
         {"{\"detail\":\"Run not found\"}", "Run not found"},
         {"{\"detail\":[{\"msg\":\"x\"}]}", "[{\"msg\":\"x\"}]"},
-        {"<html>\r\n<body>", "<html>"},
+        {"<html>\r\n<body>", ""},
+        {"<html><h1>413 Too Large</h1>\r\n", "413 Too Large"},
         {"", ""},
         {"3", ""},
     };

@@ -111,6 +111,7 @@ send pipe "SCALEKIT_ENVIRONMENT_URL" TERM -- "$AGENTHOST" emulate --port 0
 check "exit code 0 or 130, not $code" test "$code" = 0 -o "$code" = 130
 send pipe "SCALEKIT_ENVIRONMENT_URL" INT -- "$AGENTHOST" emulate --port 0
 check "exit code 0 or 130, not $code" test "$code" = 0 -o "$code" = 130
+rm said # it shows its own keys, and must
 end_children
 no_settings
 start_emulator --pending
