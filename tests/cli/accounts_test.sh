@@ -1,0 +1,63 @@
+#!/bin/sh
+# auth ls, verify and revoke; tools show and call, with the connection named before the tool. Against the emulator.
+. "$(dirname "$0")/lib.sh"
+
+begin "auth ls: of one user, of all, by a word"
+run auth ls --emulate --user user_123
+want_code 0
+want_out "IDENTIFIER"
+want_out "gmail"
+want_err "accounts"
+run auth ls gmail --emulate --user user_123
+want_code 0
+not_out "slack"
+run auth ls ab --emulate
+want_code 4
+want_err "at least 3 characters"
+run auth ls one two --emulate
+want_code 2
+
+begin "auth revoke: disconnects or deletes one account"
+run auth revoke gmail --emulate --user user_123
+want_code 0
+want_err "gmail: disconnected for user_123 (ca_"
+run auth revoke gmail --delete --json --emulate --user user_123
+want_code 0
+want_out "{"
+run auth revoke gmial --emulate --user user_123
+want_err "did you mean 'gmail'"
+run auth revoke gmail --emulate
+want_err "AGENTHOST_USER"
+run auth revoke --emulate
+want_code 2
+run auth revoke gmail --delte --emulate
+want_code 2
+want_err "did you mean '--delete'"
+
+begin "auth verify: needs a request and a user"
+run auth verify arq_none --emulate --user user_123
+want_err "cannot verify the user"
+empty_out
+run auth verify arq_none --emulate
+want_err "AGENTHOST_USER"
+run auth verify --emulate
+want_code 2
+
+begin "tools show: what a tool takes"
+run tools show gmail/gmail_send_message --emulate --user user_123
+want_code 0
+want_out "gmail_send_message (GMAIL, connection gmail; changes something)"
+want_out "required"
+run tools show gmail_send_mail --emulate --user user_123
+want_err "did you mean 'gmail_send_message'"
+run tools show --emulate
+want_code 2
+
+begin "tools call CONNECTION/TOOL"
+run tools call gmail/gmail_fetch_mails --arg max_results=1 --emulate --user user_123
+want_code 0
+want_out '{"messages":['
+run tools call slack/gmail_fetch_mails --emulate --user user_123
+want_err "there are no tools named gmail_fetch_mails"
+
+done_testing
