@@ -339,4 +339,28 @@ t.test("proxy: its own refusals, told from the provider's", function()
   t.eq({ s, raw }, { 202, "/a/b" })
 end)
 
+if pcall(require, "host.http") then
+  t.test("webhooks: a delivery reaches the address of the scenario, signed", function()
+    local task, got = require "host.task", nil
+    local receiver = assert(require("host.server").listen { port = 0, handler = function(req)
+      got = req
+      return 200, {}, ""
+    end })
+    local e = assert(require("emulator").start { open = true, scenario = { accounts = "pending",
+      webhook = { url = ("http://127.0.0.1:%d/hook"):format(receiver:port()), secret = "whsec_" .. text.base64 "k" } } })
+    assert(require("host.http").post(e.url .. "/api/v1/connected_accounts", { headers = { authorization = "Bearer x" },
+      json = { connector = "gmail", identifier = "u", connected_account = {} } }))
+    for _ = 1, 200 do
+      if got then break end
+      task.sleep(0.01)
+    end
+    t.eq(json.decode(got.body).type, "connected_account.created")
+    local h = got.headers
+    t.eq(h["webhook-signature"], require("emulator.webhooks").sign("whsec_" .. text.base64 "k", h["webhook-id"],
+      h["webhook-timestamp"], got.body))
+    e.close()
+    receiver:close()
+  end)
+end
+
 t.done()
