@@ -165,6 +165,7 @@ wait_for() {
 
 # start_emulator WORDS...: $BASE; use_emulator then takes its settings.
 start_emulator() {
+  rm -f "$TMP/emulator.out" # else an older one's settings could be read
   AGENTHOST_HOME=$TMP/emulator "$AGENTHOST" emulate --port 0 "$@" >"$TMP/emulator.out" 2>"$TMP/emulator.err" &
   EMULATOR=$!
   CHILDREN="$CHILDREN $EMULATOR"
