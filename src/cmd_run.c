@@ -136,8 +136,9 @@ static void flush_traces(struct ah_cmd_ctx *ctx)
     int64_t waiting = ah_langsmith_waiting(ctx->langsmith);
     if (waiting > 0)
         ah_log_line(ctx->core->log, AH_LOG_WARN,
-                    "%lld spans wait in the journal; the next run sends them (or: agenthost trace push)",
-                    (long long)waiting);
+                    "%lld span%s still in the journal to be sent; the next run does it (or: agenthost trace "
+                    "push last)",
+                    (long long)waiting, waiting == 1 ? " is" : "s are");
 }
 
 static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)

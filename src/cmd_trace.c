@@ -445,9 +445,10 @@ static int report_push(struct ah_cmd_ctx *ctx, struct found *found, const struct
         fprintf(stderr, "agenthost: %s\n", late->message);
     else
         fprintf(stderr,
-                "agenthost: this run belongs to another LangSmith address than %s, which is what "
-                "LANGSMITH_ENDPOINT says here\n",
-                *where.endpoint ? where.endpoint : "none");
+                "agenthost: this run began with another LangSmith address than %s; set LANGSMITH_ENDPOINT "
+                "(and its "
+                "key) as they were then, and push again\n",
+                *where.endpoint ? where.endpoint : "the default");
     return EXIT_UNDELIVERED;
 }
 

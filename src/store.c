@@ -719,17 +719,17 @@ static const char *say_code(int rc)
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return "another program keeps it locked";
+        return "another program keeps it locked: end that program, or set AGENTHOST_HOME to another folder";
     case SQLITE_READONLY:
     case SQLITE_PERM:
-        return "it is read-only";
+        return "it is read-only: change its rights, or set AGENTHOST_HOME to another folder";
     case SQLITE_FULL:
-        return "the disk is full";
+        return "the disk is full: make room, or set AGENTHOST_HOME to another folder";
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return "it is damaged: move it away to begin a new one";
     case SQLITE_CANTOPEN:
-        return "it cannot be opened there";
+        return "it cannot be opened there: set AGENTHOST_HOME to a folder of yours";
     default:
         return sqlite3_errstr(rc);
     }
