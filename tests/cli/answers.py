@@ -4,10 +4,24 @@ answers.py [--body FILE] [--status N] [--type T] [--cut N] [--tls CERT KEY]
 Prints "listening PORT", then "request METHOD PATH" and its body length for each. --cut closes after N bytes of the body.
 """
 import argparse
+import os
 import socket
 import ssl
 import sys
 import threading
+import time
+
+parent = os.getppid()
+
+
+def leave_with_parent():
+    """A test that is killed cannot end its helpers."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+threading.Thread(target=leave_with_parent, daemon=True).start()
 
 p = argparse.ArgumentParser()
 p.add_argument("--body")
