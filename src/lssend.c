@@ -597,12 +597,24 @@ static void resend_batch(struct batch *b)
 
 enum verdict { DELIVERED, SPLIT, AGAIN, KEY_REFUSED, OTHER_FORM };
 
+/* LangSmith answers 202 with a JSON object. A page that answers 200 to everything is not LangSmith, and
+ * has nothing. */
+static bool is_ingested(const struct ah_http_res *res)
+{
+    struct ah_json answer;
+    const char *p = ah_buf_str(&res->body);
+    if (strspn(p, " \t\r\n") == res->body.n)
+        return res->status != 200;
+    return ah_json_check(p, res->body.n, 0, &answer, NULL) == 0 && answer.type == AH_JSON_OBJECT &&
+           !ah_json_truthy(ah_json_get(answer, "error"));
+}
+
 static enum verdict judge(const struct batch *b, const struct ah_http_op *h, const char *words)
 {
     int status = h->op.err.kind == AH_NONE ? 200 : h->op.err.status;
     switch (status) {
     case 200:
-        return DELIVERED;
+        return is_ingested(&h->res) ? DELIVERED : AGAIN;
     case 401:
     case 403:
         return KEY_REFUSED;
@@ -689,7 +701,9 @@ static void keep_batch(struct batch *b, const struct ah_http_op *h, const char *
     d->failures++;
     d->asked = err->retry_after_ms > 0 || err->status == 429;
     delay(d, choose_wait(d, b, err, words));
-    snprintf(d->trouble, sizeof d->trouble, "%.240s%s%.150s", err->message, *words ? ": " : "", words);
+    const char *what =
+        err->kind == AH_NONE ? "its answer is not LangSmith's; is LANGSMITH_ENDPOINT right?" : err->message;
+    snprintf(d->trouble, sizeof d->trouble, "%.240s%s%.150s", what, *words ? ": " : "", words);
     if (d->failures == SAY_AFTER_COUNT)
         ah_log_once(d->sender->core->log, AH_ONCE_TRACE_DOWN, AH_LOG_WARN,
                     "traces cannot be sent to %s now (%s); they wait in the journal and are tried again",

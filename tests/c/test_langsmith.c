@@ -434,6 +434,18 @@ static void test_later(void **state)
     assert_all_sent(f);
 }
 
+/* A page that answers 200 to everything has nothing: the spans are kept. */
+static void test_not_langsmith(void **state)
+{
+    struct fixture *f = *state;
+    STEPS(f, {200, NULL, "<html>welcome</html>"}, {200, NULL, "{\"error\":\"no\"}"});
+    run_spans(f, 2, NULL);
+    assert_int_equal(flush(f, 20000), AH_NONE);
+    assert_int_equal(f->requests, 3);
+    assert_string_equal(f->bodies[0], f->bodies[2]);
+    assert_all_sent(f);
+}
+
 static void test_no_hope(void **state)
 {
     struct fixture *f = *state;
@@ -856,6 +868,7 @@ int main(void)
         TEST(test_pages),
         TEST(test_resend_is_the_same),
         TEST(test_later),
+        TEST(test_not_langsmith),
         TEST(test_no_hope),
         TEST(test_conflict),
         TEST(test_conflict_after_429),
