@@ -28,7 +28,7 @@ struct ah_loop {
     uint64_t numbers;
     struct ah_clock clock;
     struct ah_ids ids;
-    bool hurry;
+    bool hurry, polling;
     int work; /* items on other threads, or done and not yet reported */
 
     pthread_mutex_t lock; /* guards posts */
@@ -101,9 +101,17 @@ static void on_wake(uv_async_t *async)
     (void)async; /* the ready phase takes the posts */
 }
 
+/* libuv runs timers before it polls, and would then wait for the next event: what a timer brought must not
+ * lie there meanwhile. */
+static void end_poll(struct ah_loop *loop)
+{
+    if (loop->polling)
+        uv_stop(&loop->uv);
+}
+
 static void on_turn_timeout(uv_timer_t *t)
 {
-    (void)t; /* it only ends the poll */
+    uv_stop(t->loop);
 }
 
 struct ah_loop *ah_loop_new(struct ah_error *err)
@@ -160,20 +168,18 @@ static bool commit_now(struct ah_loop *loop)
 
 static void poll_once(struct ah_loop *loop, int timeout_ms)
 {
-    if (timeout_ms == 0) {
-        uv_run(&loop->uv, UV_RUN_NOWAIT);
-        return;
-    }
+    loop->polling = true;
     if (timeout_ms > 0) {
         uv_update_time(&loop->uv);
         uv_timer_start(&loop->turn, on_turn_timeout, (uint64_t)timeout_ms, 0);
         uv_ref((uv_handle_t *)&loop->turn); /* else a loop with nothing else would not wait */
     }
-    uv_run(&loop->uv, UV_RUN_ONCE);
+    uv_run(&loop->uv, timeout_ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
     if (timeout_ms > 0) {
         uv_timer_stop(&loop->turn);
         uv_unref((uv_handle_t *)&loop->turn);
     }
+    loop->polling = false;
 }
 
 bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
@@ -199,6 +205,7 @@ bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
 void ah_loop_hurry(struct ah_loop *loop)
 {
     loop->hurry = true;
+    end_poll(loop);
 }
 
 int ah_loop_fd(struct ah_loop *loop)
@@ -209,6 +216,7 @@ int ah_loop_fd(struct ah_loop *loop)
 void ah_loop_ready(struct ah_loop *loop, struct ah_ready *r)
 {
     list_append(&loop->ready, r);
+    end_poll(loop);
 }
 
 void ah_loop_unready(struct ah_loop *loop, struct ah_ready *r)
@@ -227,6 +235,7 @@ void ah_loop_set_commit(struct ah_loop *loop, bool (*commit)(void *arg), void *a
 void ah_loop_start(struct ah_loop *loop, struct ah_ready *r)
 {
     list_append(&loop->start, r);
+    end_poll(loop);
 }
 
 void ah_loop_unstart(struct ah_loop *loop, struct ah_ready *r)
