@@ -493,7 +493,7 @@ static int k_result(lua_State *L, int status, lua_KContext ctx)
     else if (lua_type(L, 1) == LUA_TSTRING)
         job->result->answer = copy_text(L, 1);
     lua_settop(L, 1);
-    if (job->opts->want_json && lua_istable(L, 1))
+    if (job->opts->want_json && lua_type(L, 1) != LUA_TSTRING)
         job->result->json = encode_copy(L, 1, ah_lua_of(L)->core->secrets);
     return 0;
 }

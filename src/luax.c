@@ -256,7 +256,12 @@ static int read_error(lua_State *L)
             return 0;
         }
     }
-    ah_err_set(err, AH_SCRIPT, "%s", luaL_tolstring(L, 1, NULL));
+    int type = lua_type(L, 1);
+    if (type != LUA_TSTRING && type != LUA_TNUMBER && luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL)
+        ah_err_set(err, AH_SCRIPT, "the script raised a %s; raise a text, or a table with a field message",
+                   luaL_typename(L, 1)); /* its address would say nothing */
+    else
+        ah_err_set(err, AH_SCRIPT, "%s", luaL_tolstring(L, 1, NULL));
     return 0;
 }
 

@@ -153,6 +153,11 @@ run run --json value.lua
 valid_json
 is "the value" "$(member 'v["result"]')" "{'a': 1, 'list': [1, 2.5, 'x\\x00y'], 'none': None}"
 
+echo 'return 12' >value.lua
+run run --json value.lua
+valid_json
+is "a number" "$(member 'v["result"]')" 12
+
 begin "--json of tools, auth, doctor"
 for words in "tools ls gmail" "tools call gmail_fetch_mails --connection gmail --arg max_results=1" "auth status" "auth status gmail" "auth link gmail" "doctor"; do
   # shellcheck disable=SC2086
