@@ -35,6 +35,10 @@ enum ah_kind {
     AH_TOOL_ERROR,         /* detail: execution_id, tool_error_code, tool_error_message */
     AH_OUTCOME_UNKNOWN,    /* an unsafe call left and no answer came: it may have happened */
     AH_STEP_LIMIT,         /* the agent's steps are used up */
+    AH_BUDGET,             /* its tokens, its money or its calls of one tool are */
+    AH_TIME_LIMIT,         /* its time is */
+    AH_LOOP,               /* it does the same again and again */
+    AH_NEEDS_APPROVAL,     /* a person must allow a call first. detail: seq, sha256, tool */
     AH_JOURNAL,            /* the journal cannot be written */
     AH_IO,                 /* files, sockets, processes of this machine */
     AH_MEMORY,             /* out of memory */

@@ -75,9 +75,10 @@ static void test_names(void **state)
     static const struct {
         enum ah_kind kind;
         int code;
-    } rows[] = {{AH_SCRIPT, 1},           {AH_CONFIG, 3},      {AH_NETWORK, 4},
-                {AH_REFUSED, 5},          {AH_AUTH, 4},        {AH_NEEDS_AUTH, 11},
-                {AH_OUTCOME_UNKNOWN, 16}, {AH_CANCELLED, 130}, {AH_STEP_LIMIT, 13}};
+    } rows[] = {{AH_SCRIPT, 1},         {AH_CONFIG, 3},      {AH_NETWORK, 4},          {AH_REFUSED, 5},
+                {AH_AUTH, 4},           {AH_NEEDS_AUTH, 11}, {AH_OUTCOME_UNKNOWN, 16}, {AH_CANCELLED, 130},
+                {AH_STEP_LIMIT, 13},    {AH_BUDGET, 14},     {AH_TIME_LIMIT, 15},      {AH_LOOP, 12},
+                {AH_NEEDS_APPROVAL, 10}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         assert_int_equal(ah_err_exit_code(rows[i].kind), rows[i].code);
 }
