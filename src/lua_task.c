@@ -1,4 +1,4 @@
-/* host.task: spawn, all, race, sleep, timeout. Called by scripts. No policy: how many run side by side
+/* host.task: spawn, all, race, sleep, timeout, event. Called by scripts. No policy: how many run side by side
  * is the script's decision. */
 #include "lua_task.h"
 
@@ -9,6 +9,7 @@
 
 #define TASK_MT "host.task"
 #define GROUP_MT "host.task.group"
+#define EVENT_MT "host.task.event"
 #define GROUP_MAX 100000
 
 /* --- groups: several tasks, one op ----------------------------------------------------------------- */
@@ -388,6 +389,98 @@ static int l_sleep(lua_State *L)
     return k_sleep(L, LUA_OK, ah_task_push_op(L, ah_op_sleep(ah_lua_of(L)->core->loop, ms)));
 }
 
+/* --- events ----------------------------------------------------------------------------------------- */
+
+/* Something that happens once, for any number of tasks that wait for it. */
+struct event_box {
+    bool set;
+    struct ah_op **waiting; /* counted; cancelled ones stay until somebody waits again */
+    size_t n, room;
+};
+
+/* Whoever waits is told from the ready phase. An event that goes out of scope has happened. */
+static int l_event_set(lua_State *L)
+{
+    struct event_box *box = luaL_checkudata(L, 1, EVENT_MT);
+    box->set = true;
+    for (size_t i = 0; i < box->n; i++) { /* in the order in which they came */
+        ah_op_finish(box->waiting[i], NULL);
+        ah_op_unref(box->waiting[i]);
+    }
+    free(box->waiting);
+    box->waiting = NULL;
+    box->n = box->room = 0;
+    return 0;
+}
+
+static int l_event(lua_State *L)
+{
+    ah_luax_new(L, sizeof(struct event_box), 0, EVENT_MT);
+    return 1;
+}
+
+static int l_event_is_set(lua_State *L)
+{
+    lua_pushboolean(L, ((struct event_box *)luaL_checkudata(L, 1, EVENT_MT))->set);
+    return 1;
+}
+
+static void forget_cancelled(struct event_box *box)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < box->n; i++) {
+        if (box->waiting[i]->done)
+            ah_op_unref(box->waiting[i]);
+        else
+            box->waiting[left++] = box->waiting[i];
+    }
+    box->n = left;
+}
+
+/* A latch that l_event_set opens; the caller's reference. NULL: out of memory. */
+static struct ah_op *add_waiting(struct event_box *box, struct ah_loop *loop)
+{
+    if (box->n == box->room) {
+        forget_cancelled(box);
+        if (box->n * 2 >= box->room) {
+            size_t room = box->room ? box->room * 2 : 4;
+            struct ah_op **grown = realloc(box->waiting, room * sizeof(struct ah_op *));
+            if (!grown)
+                return NULL;
+            box->waiting = grown;
+            box->room = room;
+        }
+    }
+    struct ah_op *op = ah_op_latch(loop);
+    if (op)
+        box->waiting[box->n++] = ah_op_ref(op);
+    return op;
+}
+
+static int k_event_wait(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    if (!ah_task_op(L, (int)idx)->done)
+        return ah_task_await(L, (int)idx, k_event_wait);
+    return 0;
+}
+
+static int l_event_wait(lua_State *L)
+{
+    struct event_box *box = luaL_checkudata(L, 1, EVENT_MT);
+    if (box->set)
+        return 0;
+    ah_task_check(L, "event:wait");
+    return k_event_wait(L, LUA_OK, ah_task_push_op(L, add_waiting(box, ah_lua_of(L)->core->loop)));
+}
+
+static const luaL_Reg event_methods[] = {
+    {"is_set", l_event_is_set},
+    {"set", l_event_set},
+    {"wait", l_event_wait},
+    {NULL, NULL},
+};
+
 static const luaL_Reg task_methods[] = {
     {"cancel", l_cancel},
     {"done", l_done},
@@ -396,7 +489,7 @@ static const luaL_Reg task_methods[] = {
 };
 
 static const luaL_Reg task_lib[] = {
-    {"all", l_all},     {"race", l_race},       {"sleep", l_sleep},
+    {"all", l_all},     {"event", l_event},     {"race", l_race}, {"sleep", l_sleep},
     {"spawn", l_spawn}, {"timeout", l_timeout}, {NULL, NULL},
 };
 
@@ -407,6 +500,7 @@ int luaopen_host_task(lua_State *L)
     lua_pushcfunction(L, m_task_close);
     lua_setfield(L, -2, "__close");
     ah_luax_class(L, GROUP_MT, NULL, m_group_release);
+    ah_luax_class(L, EVENT_MT, event_methods, l_event_set);
     luaL_newlib(L, task_lib);
     return 1;
 }

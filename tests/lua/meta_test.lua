@@ -100,7 +100,7 @@ local methods = {
   ["src/lua_server.c"] = {
     server_methods = "host.server.server", stream_methods = "host.server.stream", req_methods = "host.server.request",
   },
-  ["src/lua_task.c"] = { task_methods = "host.task.Task" },
+  ["src/lua_task.c"] = { event_methods = "host.task.Event", task_methods = "host.task.Task" },
 }
 local module_tables = { functions = true, host_lib = true, script_lib = true, http_lib = true, task_lib = true }
 

@@ -484,6 +484,42 @@ t.test("numbers of the many: ten thousand tasks", function()
   t.eq(out[10000], 10000)
 end)
 
+t.test("an event: whoever waits goes on when it is set, in order; later waits do not wait", function()
+  local event, order = task.event(), {}
+  t.eq(event:is_set(), false)
+  local tasks = {}
+  for i = 1, 9 do
+    tasks[i] = task.spawn(function()
+      event:wait()
+      order[#order + 1] = i
+    end)
+  end
+  wait()
+  t.eq(order, {})
+  tasks[2]:cancel()
+  event:set()
+  event:set()
+  for i = 1, 9 do pcall(tasks[i].wait, tasks[i]) end
+  t.eq(order, { 1, 3, 4, 5, 6, 7, 8, 9 })
+  t.eq(event:is_set(), true)
+  event:wait()
+end)
+
+t.test("an event that goes out of scope is set; a cancelled wait leaves nothing behind", function()
+  local one
+  do
+    local event <close> = task.event()
+    one = task.spawn(function() event:wait() return "went on" end)
+    wait()
+  end
+  t.eq(one:wait(), "went on")
+  local event = task.event()
+  for _ = 1, 100 do
+    t.eq((task.timeout(0.0005, event.wait, event)), nil)
+  end
+  t.eq(event:is_set(), false)
+end)
+
 -- --- the instruction limit (20 million here) ----------------------------------------------------------------------
 
 local function spin(n)

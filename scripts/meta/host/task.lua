@@ -38,6 +38,23 @@ function task.race(list) end
 ---@param seconds number
 function task.sleep(seconds) end
 
+---Something that happens once.
+---@class host.task.Event
+local Event = {}
+
+---Waits until it is set; returns at once when it was.
+function Event:wait() end
+
+---Lets all go on that wait. Does not wait.
+function Event:set() end
+
+---@return boolean
+function Event:is_set() end
+
+---An event, not set. A to-be-closed variable that holds it sets it at its end.
+---@return host.task.Event
+function task.event() end
+
 ---Runs fn, at most so long. Returns its results; or nil and an error of kind "timeout".
 ---@param seconds number
 ---@param fn fun(...): ...
