@@ -122,7 +122,7 @@ static void check_model(struct report *r)
         req.body = body;
     }
     req.body_n = strlen(req.body);
-    struct ah_openai_op *op = ah_openai_chat(ah_host_lua(r->ctx->host)->openai, &req, &err);
+    struct ah_openai_op *op = ah_openai_call(ah_host_lua(r->ctx->host)->openai, &req, &err);
     char text[1200];
     if (!op || ah_cmd_wait(r->ctx, &op->op) != 0) {
         if (op)

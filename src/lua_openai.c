@@ -471,7 +471,7 @@ static struct ah_openai_op *start_call(lua_State *L, const struct model *m, stru
         req->name = m->name;
         req->prompt_file = m->prompt_file;
         req->prompt_sha256 = m->prompt_sha256;
-        op = ah_openai_chat(ah_lua_of(L)->openai, req, err);
+        op = ah_openai_call(ah_lua_of(L)->openai, req, err);
     }
     ah_buf_drop(body); /* not the guard: nothing may raise while op is in nobody's hands */
     return op;

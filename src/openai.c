@@ -1,15 +1,16 @@
-/* Chat completions: where they go, how they are sent, what came of it; one span and one effect a call.
+/* Calls of model services: how they are sent and repeated, what came of it; one span and one effect each.
  *
- * Called by lua_openai.c. The life of a call: ah_openai_chat journals the intent and queues the request;
+ * Called by the bindings. The life of a call: ah_openai_call journals the intent and queues the request;
  * http.c sends, repeats and hands over bytes; classify() is the verdict over each attempt; on_http_done
  * ends the call, or sends once more without what a compatible server refused. Must not call Lua, and must
  * not send before span and effect are queued for the journal. */
 #include "openai.h"
 
 #include "chat_error.h"
-#include "config.h"
 #include "limits.h"
 #include "log.h"
+#include "oaspan.h"
+#include "oatarget.h"
 #include "secret.h"
 #include "sse.h"
 #include "url.h"
@@ -17,13 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#define DEFAULT_BASE "https://api.openai.com/v1"
-#define DEFAULT_HOST "api.openai.com"
 #define URL_BYTES ((size_t)8192)
 #define BODY_BYTES ((size_t)64 << 20) /* of a request: pictures come inside it */
-#define HEADERS_COUNT 40              /* ours and those of OPENAI_CUSTOM_HEADERS */
 #define QUIRKS_COUNT 64               /* servers and models remembered */
 #define DRAIN_MS 1000                 /* after [DONE], for the end of the body: the connection lives on */
 #define LATE_USAGE_MS 5000            /* after finish_reason, for the usage and [DONE] */
@@ -45,22 +42,29 @@ struct ah_openai {
     bool http_warned;
 };
 
-/* Where a call goes. */
-struct target {
-    char *base, *key; /* key NULL: none is sent */
-    const char *setting;
-    bool litellm;
+/* What can be asked of a service. */
+struct endpoint {
+    const char *method, *path, *span; /* span NULL: none; a list of models is no step of an agent */
+    enum ah_span_type type;
+    bool talks; /* the answer is a message, whole or as a stream; else one JSON object */
+};
+static const struct endpoint endpoints[] = {
+    [AH_OPENAI_CHAT] = {"POST", "chat/completions", "ChatOpenAI", AH_SPAN_LLM, true},
+    [AH_OPENAI_EMBEDDINGS] = {"POST", "embeddings", "OpenAIEmbeddings", AH_SPAN_EMBEDDING, false},
+    [AH_OPENAI_MODERATIONS] = {"POST", "moderations", "OpenAIModeration", AH_SPAN_CHAIN, false},
+    [AH_OPENAI_MODELS] = {"GET", "models", NULL, AH_SPAN_CHAIN, false},
 };
 
 struct call {
     struct ah_openai_op pub; /* first */
     struct ah_openai *o;
-    struct target target;
+    const struct endpoint *endpoint;
+    struct ah_oatarget target;
+    struct ah_provider provider; /* the target's, changed by the script and by what was learnt */
     char *url, *body_text;
-    struct ah_json body; /* into body_text */
+    struct ah_json body; /* into body_text; absent: nothing is sent */
     char model[128];
-    bool stream, has_stream_options, has_max_tokens, has_max_completion;
-    int quirks;
+    bool stream;
     void (*on_delta)(void *, const struct ah_chat_delta *);
     bool (*is_full)(void *);
     void *arg;
@@ -71,7 +75,6 @@ struct call {
     struct ah_http_op *http;
     struct ah_sse sse;
     enum { FORM_UNKNOWN, FORM_EVENTS, FORM_WHOLE } form; /* of the answer that comes */
-    struct ah_buf whole; /* an answer that is no stream though one was asked for */
     struct ah_timer drain;
     int64_t began_us;
     bool delivered; /* a piece was given away: the answer cannot begin anew */
@@ -101,6 +104,15 @@ void ah_openai_free(struct ah_openai *o)
     free(o);
 }
 
+/* A refusal that was met changes what the next request says. */
+static void apply_quirks(struct ah_provider *p, int flags)
+{
+    if (flags & QUIRK_NO_STREAM_OPTIONS)
+        p->stream_usage = false;
+    if (flags & QUIRK_MAX_COMPLETION_TOKENS)
+        p->max_tokens = AH_PROVIDER_SECOND;
+}
+
 static int quirks_of(const struct ah_openai *o, const char *base, const char *model)
 {
     int flags = 0;
@@ -127,399 +139,34 @@ static void remember_quirk(struct ah_openai *o, const char *base, const char *mo
 
 /* --- where calls go ---------------------------------------------------------------------------- */
 
-static void drop_target(struct target *t)
-{
-    free(t->base);
-    if (t->key)
-        explicit_bzero(t->key, strlen(t->key));
-    free(t->key);
-    memset(t, 0, sizeof *t);
-}
-
-static bool given(const char *s)
-{
-    return s && s[0];
-}
-
 static int fail_memory(struct ah_error *err)
 {
     return ah_err_set(err, AH_MEMORY, "out of memory before a model call");
 }
 
-static bool is_openai_host(struct ah_url_part host)
+static int find_target(struct ah_openai *o, const char *base, const char *key, struct ah_oatarget *t,
+                       struct ah_error *err)
 {
-    static const char name[] = DEFAULT_HOST;
-    size_t n = sizeof name - 1;
-    if (host.n < n || strncasecmp(host.p + host.n - n, name, n) != 0)
-        return false;
-    return host.n == n || host.p[host.n - n - 1] == '.';
-}
-
-/* Keys over plain http: loopback is fine, a private network is common (LiteLLM) and said once. */
-static int check_base(struct ah_openai *o, const char *base, const char *setting, struct ah_url *url,
-                      struct ah_error *err)
-{
-    struct ah_error why = {0};
-    const char *what = given(setting) ? setting : "the base URL of the model service";
-    if (ah_url_parse(base, strlen(base), url, &why) != 0) {
-        ah_err_set(err, AH_CONFIG, "%s is not usable: %.900s", what, why.message);
-        ah_err_drop(&why);
-        return -1;
-    }
-    if (url->query.n)
-        return ah_err_set(err, AH_CONFIG, "%s must not have a query", what);
-    if (url->has_userinfo) /* it would be in every trace */
-        return ah_err_set(err, AH_CONFIG,
-                          "%s must not hold a user name or password; OPENAI_CUSTOM_HEADERS can carry an "
-                          "Authorization header",
-                          what);
-    if (!url->tls && is_openai_host(url->host))
-        return ah_err_set(err, AH_CONFIG, "%s must begin with https://", what);
-    if (!url->tls && !ah_url_is_loopback(url) && !o->http_warned) {
-        o->http_warned = true;
-        ah_log_line(o->core->log, AH_LOG_WARN,
-                    "model calls to %.*s go over plain http: key and messages are readable on the way",
-                    (int)url->host.n, url->host.p);
-    }
-    return 0;
-}
-
-/* The LiteLLM pair holds together or not at all. */
-static int choose_base(struct ah_openai *o, const char *base, const char *key, struct target *t,
-                       const char **chosen, struct ah_error *err)
-{
-    struct ah_config *config = o->core->config;
-    const char *lite_base = ah_config_get(config, "LITELLM_BASE_URL");
-    const char *lite_key = ah_config_get(config, "LITELLM_API_KEY");
-    t->setting = "";
-    *chosen = base;
-    if (given(base)) {
-        t->litellm = lite_base && strcmp(base, lite_base) == 0;
-        return 0;
-    }
-    if (lite_base && !lite_key && !given(key))
-        return ah_err_set(err, AH_CONFIG,
-                          "LITELLM_BASE_URL is set, but LITELLM_API_KEY is not; set both, or neither and "
-                          "OPENAI_API_KEY");
-    if (lite_key && !lite_base)
-        return ah_err_set(err, AH_CONFIG,
-                          "LITELLM_API_KEY is set, but LITELLM_BASE_URL is not; set both, or neither and "
-                          "OPENAI_API_KEY");
-    t->litellm = lite_base != NULL;
-    t->setting = "LITELLM_BASE_URL";
-    *chosen = lite_base;
-    if (!*chosen) {
-        t->setting = "";
-        *chosen = ah_config_first(config, &t->setting, "OPENAI_BASE_URL", "OPENAI_API_BASE", NULL);
-    }
-    if (!*chosen) {
-        t->setting = "";
-        *chosen = DEFAULT_BASE;
-    }
-    return 0;
-}
-
-static int resolve(struct ah_openai *o, const char *base, const char *key, struct target *t,
-                   struct ah_error *err)
-{
-    struct ah_config *config = o->core->config;
-    const char *chosen;
-    struct ah_url url;
-    if (choose_base(o, base, key, t, &chosen, err) != 0 || check_base(o, chosen, t->setting, &url, err) != 0)
-        return -1;
-    const char *name = t->litellm ? "LITELLM_API_KEY" : "OPENAI_API_KEY";
-    if (!given(key))
-        key = ah_config_get(config, name);
-    if (!given(key) && !ah_url_is_loopback(&url))
-        return ah_config_missing(config, name, err);
-    if (given(key) && strpbrk(key, "\r\n"))
-        return ah_err_set(err, AH_CONFIG, "the API key (%s) holds a line break", name);
-    t->base = strdup(chosen);
-    t->key = given(key) ? strdup(key) : NULL;
-    if (!t->base || (given(key) && !t->key)) {
-        drop_target(t);
-        return fail_memory(err);
-    }
-    return 0;
+    return ah_oatarget_find(o->core, base, key, &o->http_warned, t, err);
 }
 
 int ah_openai_check(struct ah_openai *o, const char *base_url, const char *api_key, struct ah_error *err)
 {
-    struct target t = {0};
-    int rc = resolve(o, base_url, api_key, &t, err);
-    drop_target(&t);
+    struct ah_oatarget t = {0};
+    int rc = find_target(o, base_url, api_key, &t, err);
+    ah_oatarget_drop(&t);
     return rc;
 }
 
 int ah_openai_where(struct ah_openai *o, struct ah_buf *base_url, const char **setting, struct ah_error *err)
 {
-    struct target t = {0};
-    int rc = resolve(o, NULL, NULL, &t, err);
+    struct ah_oatarget t = {0};
+    int rc = find_target(o, NULL, NULL, &t, err);
     *setting = t.setting;
     if (rc == 0 && ah_buf_adds(base_url, t.base) != 0)
         rc = fail_memory(err);
-    drop_target(&t);
+    ah_oatarget_drop(&t);
     return rc;
-}
-
-/* --- the request's headers ----------------------------------------------------------------------- */
-
-struct headers {
-    struct ah_http_header list[HEADERS_COUNT];
-    size_t count;
-    struct ah_buf bearer; /* "Bearer KEY" */
-    char *custom;         /* OPENAI_CUSTOM_HEADERS, cut into strings */
-};
-
-static void drop_headers(struct headers *h)
-{
-    if (h->bearer.p)
-        explicit_bzero(h->bearer.p, h->bearer.n);
-    ah_buf_drop(&h->bearer);
-    free(h->custom);
-}
-
-/* A later one of the same name takes the place: people's own headers win. */
-static int set_header(struct headers *h, const char *name, const char *value, struct ah_error *err)
-{
-    size_t i = 0;
-    if (!given(value))
-        return 0;
-    while (i < h->count && strcasecmp(h->list[i].name, name) != 0)
-        i++;
-    if (i == HEADERS_COUNT)
-        return ah_err_set(err, AH_CONFIG, "OPENAI_CUSTOM_HEADERS holds more than %d headers",
-                          HEADERS_COUNT - 8);
-    h->list[i] = (struct ah_http_header){name, value};
-    if (i == h->count)
-        h->count++;
-    return 0;
-}
-
-static int add_custom(struct headers *h, const char *text, struct ah_error *err)
-{
-    char *save = NULL;
-    int number = 0;
-    if (!text)
-        return 0;
-    if (!(h->custom = strdup(text)))
-        return fail_memory(err);
-    for (char *line = strtok_r(h->custom, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save)) {
-        char *colon = strchr(line, ':');
-        number++;
-        if (line[strspn(line, " \t")] == '\0')
-            continue;
-        if (!colon || colon == line)
-            return ah_err_set(err, AH_CONFIG,
-                              "line %d of OPENAI_CUSTOM_HEADERS is not of the form 'Name: value'", number);
-        *colon = '\0';
-        if (set_header(h, line + strspn(line, " \t"), colon + 1 + strspn(colon + 1, " \t"), err) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int make_headers(struct call *c, struct headers *h, struct ah_error *err)
-{
-    struct ah_config *config = c->o->core->config;
-    bool lite = c->target.litellm;
-    ah_buf_init(&h->bearer, AH_HTTP_HEADER_BYTES);
-    if (c->target.key && ah_buf_addf(&h->bearer, "Bearer %s", c->target.key) != 0)
-        return fail_memory(err);
-    if (set_header(h, "Content-Type", "application/json", err) != 0 ||
-        set_header(h, "Accept", c->stream ? "text/event-stream, application/json" : "application/json",
-                   err) != 0 ||
-        set_header(h, "Authorization", h->bearer.p, err) != 0 ||
-        set_header(h, "OpenAI-Organization", ah_config_get(config, "OPENAI_ORG_ID"), err) != 0 ||
-        set_header(h, "OpenAI-Project", ah_config_get(config, "OPENAI_PROJECT_ID"), err) != 0 ||
-        set_header(h, "x-litellm-call-id", lite ? ah_span_id(c->span) : NULL, err) != 0)
-        return -1;
-    return add_custom(h, ah_config_get(config, "OPENAI_CUSTOM_HEADERS"), err);
-}
-
-/* --- the request's body --------------------------------------------------------------------------- */
-
-static bool asks_for_usage(const struct call *c)
-{
-    return c->stream && !(c->quirks & QUIRK_NO_STREAM_OPTIONS) && !c->has_stream_options;
-}
-
-static bool renames_max_tokens(const struct call *c)
-{
-    return (c->quirks & QUIRK_MAX_COMPLETION_TOKENS) && c->has_max_tokens && !c->has_max_completion;
-}
-
-/* The body as the caller made it; its members keep their bytes. */
-static int write_body(const struct call *c, struct ah_buf *to)
-{
-    if (!renames_max_tokens(c)) {
-        ah_buf_add(to, c->body.p, c->body.n - 1);
-    } else {
-        ah_buf_addc(to, '{');
-        for (struct ah_json_iter it = ah_json_iter(c->body); ah_json_next(&it);) {
-            bool renamed = ah_json_is(it.key, "max_tokens");
-            if (to->n > 1)
-                ah_buf_addc(to, ',');
-            if (renamed)
-                ah_buf_adds(to, "\"max_completion_tokens\"");
-            else
-                ah_buf_add(to, it.key.p, it.key.n);
-            ah_buf_addc(to, ':');
-            ah_buf_add(to, it.value.p, it.value.n);
-        }
-    }
-    if (c->stream)
-        ah_buf_adds(to, ",\"stream\":true");
-    if (asks_for_usage(c))
-        ah_buf_adds(to, ",\"stream_options\":{\"include_usage\":true}");
-    return ah_buf_addc(to, '}');
-}
-
-/* --- the span --------------------------------------------------------------------------------------- */
-
-static void put_metadata(struct ah_span *span, const char *key, struct ah_json v)
-{
-    if (v.type != AH_JSON_NONE && v.type != AH_JSON_NULL)
-        ah_span_metadata(span, key, v.p, v.n);
-}
-
-static void put_invocation_params(struct ah_span *span, struct ah_json sent)
-{
-    static const char *const names[] = {"frequency_penalty",
-                                        "n",
-                                        "logit_bias",
-                                        "logprobs",
-                                        "modalities",
-                                        "parallel_tool_calls",
-                                        "prediction",
-                                        "presence_penalty",
-                                        "prompt_cache_key",
-                                        "reasoning",
-                                        "reasoning_effort",
-                                        "response_format",
-                                        "seed",
-                                        "service_tier",
-                                        "stream_options",
-                                        "top_logprobs",
-                                        "top_p",
-                                        "truncation",
-                                        "user",
-                                        "verbosity",
-                                        "web_search_options",
-                                        NULL};
-    struct ah_json found[sizeof names / sizeof names[0]];
-    struct ah_json_writer w;
-    struct ah_buf b;
-    size_t count = 0;
-    ah_json_pick(sent, names, found);
-    ah_buf_init(&b, BODY_BYTES);
-    ah_json_begin(&w, &b, NULL);
-    ah_json_object(&w);
-    for (size_t i = 0; names[i]; i++) {
-        if (found[i].type == AH_JSON_NONE || found[i].type == AH_JSON_NULL)
-            continue;
-        ah_json_key(&w, names[i]);
-        ah_json_put(&w, found[i]);
-        count++;
-    }
-    ah_json_end_object(&w);
-    if (count && !b.failed)
-        ah_span_metadata(span, "ls_invocation_params", b.p, b.n);
-    ah_buf_drop(&b);
-}
-
-static void put_stop(struct ah_span *span, struct ah_json stop)
-{
-    struct ah_buf b;
-    if (stop.type != AH_JSON_STRING) {
-        put_metadata(span, "ls_stop", stop);
-        return;
-    }
-    ah_buf_init(&b, BODY_BYTES);
-    ah_buf_addc(&b, '[');
-    ah_buf_add(&b, stop.p, stop.n);
-    if (ah_buf_addc(&b, ']') == 0)
-        ah_span_metadata(span, "ls_stop", b.p, b.n);
-    ah_buf_drop(&b);
-}
-
-static void put_request_metadata(struct ah_span *span, struct ah_json metadata)
-{
-    if (metadata.type != AH_JSON_OBJECT)
-        return;
-    for (struct ah_json_iter it = ah_json_iter(metadata); ah_json_next(&it);) {
-        char *key = ah_json_dup(it.key);
-        if (key)
-            put_metadata(span, key, it.value);
-        free(key);
-    }
-}
-
-/* The members of a request but the long ones: many look-ups follow, each of which reads it all. */
-static struct ah_json copy_settings(const struct ah_buf *sent, struct ah_buf *to)
-{
-    struct ah_json body = {.p = sent->p, .n = sent->n, .type = AH_JSON_OBJECT}, settings = {0};
-    ah_buf_addc(to, '{');
-    for (struct ah_json_iter it = ah_json_iter(body); ah_json_next(&it);) {
-        if (ah_json_is(it.key, "messages") || ah_json_is(it.key, "tools"))
-            continue;
-        if (to->n > 1)
-            ah_buf_addc(to, ',');
-        ah_buf_add(to, it.key.p, it.key.n);
-        ah_buf_addc(to, ':');
-        ah_buf_add(to, it.value.p, it.value.n);
-    }
-    if (ah_buf_addc(to, '}') == 0)
-        settings = (struct ah_json){.p = to->p, .n = to->n, .type = AH_JSON_OBJECT};
-    return settings;
-}
-
-/* As wrap_openai writes it (spec/langsmith-api.md 4.2). */
-static void start_span(struct call *c, const struct ah_openai_req *req, const struct ah_buf *sent)
-{
-    struct ah_buf settings;
-    c->span = ah_span_start(req->run, req->parent, AH_SPAN_LLM, req->name ? req->name : "ChatOpenAI", sent->p,
-                            sent->n);
-    if (!c->span)
-        return;
-    ah_buf_init(&settings, BODY_BYTES);
-    struct ah_json body = copy_settings(sent, &settings);
-    struct ah_json max = ah_json_get(body, "max_tokens");
-    ah_span_metadata_str(c->span, "ls_provider", "openai");
-    ah_span_metadata_str(c->span, "ls_model_type", "chat");
-    ah_span_metadata_str(c->span, "ls_method", "traceable");
-    put_metadata(c->span, "ls_model_name", ah_json_get(body, "model"));
-    put_metadata(c->span, "ls_temperature", ah_json_get(body, "temperature"));
-    put_metadata(c->span, "ls_max_tokens",
-                 max.type != AH_JSON_NONE ? max : ah_json_get(body, "max_completion_tokens"));
-    put_stop(c->span, ah_json_get(body, "stop"));
-    put_invocation_params(c->span, body);
-    put_request_metadata(c->span, ah_json_get(body, "metadata"));
-    ah_buf_drop(&settings);
-    if (req->prompt_file)
-        ah_span_metadata_str(c->span, "prompt_file", req->prompt_file);
-    if (req->prompt_sha256)
-        ah_span_metadata_str(c->span, "prompt_sha256", req->prompt_sha256);
-}
-
-/* The response for the span: without usage, which goes beside it. */
-static int write_outputs(struct call *c, struct ah_buf *to)
-{
-    struct ah_json body;
-    const struct ah_buf *raw = c->form == FORM_WHOLE ? &c->whole : NULL;
-    if (!raw || ah_json_check(raw->p, raw->n, 0, &body, NULL) != 0)
-        return ah_chat_write(&c->pub.chat, false, to);
-    ah_buf_addc(to, '{');
-    for (struct ah_json_iter it = ah_json_iter(body); ah_json_next(&it);) {
-        if (ah_json_is(it.key, "usage"))
-            continue;
-        if (to->n > 1)
-            ah_buf_addc(to, ',');
-        ah_buf_add(to, it.key.p, it.key.n);
-        ah_buf_addc(to, ':');
-        ah_buf_add(to, it.value.p, it.value.n);
-    }
-    return ah_buf_addc(to, '}');
 }
 
 /* --- reading ------------------------------------------------------------------------------------------- */
@@ -590,7 +237,7 @@ static void begin_answer(struct call *c)
     ah_chat_reset(&c->pub.chat);
     ah_sse_drop(&c->sse);
     ah_sse_init(&c->sse, on_event, NULL);
-    ah_buf_clear(&c->whole);
+    ah_buf_clear(&c->pub.body);
     c->form = FORM_UNKNOWN;
 }
 
@@ -619,7 +266,7 @@ static int on_data(void *arg, const char *p, size_t n, struct ah_error *err)
         find_form(c, &c->http->res, p, n);
     if (c->form == FORM_EVENTS)
         return feed_events(c, p, n, false, err);
-    if (ah_buf_add(&c->whole, p, n) != 0)
+    if (ah_buf_add(&c->pub.body, p, n) != 0)
         return ah_err_set(err, AH_LIMIT, "the model's answer is larger than %zu bytes", AH_HTTP_BODY_BYTES);
     return 0;
 }
@@ -631,8 +278,23 @@ static int read_body(struct call *c, const struct ah_http_res *res, struct ah_er
     find_form(c, res, ah_buf_str(&res->body), res->body.n);
     if (c->form == FORM_EVENTS)
         return feed_events(c, res->body.p, res->body.n, false, err);
-    if (ah_buf_add(&c->whole, res->body.p, res->body.n) != 0)
+    if (ah_buf_add(&c->pub.body, res->body.p, res->body.n) != 0)
         return fail_memory(err);
+    return 0;
+}
+
+/* The answer of a call that brings no message. */
+static int check_object(const struct ah_buf *body, struct ah_error *err)
+{
+    struct ah_json v;
+    if (ah_json_check(ah_buf_str(body), body->n, 0, &v, err) != 0)
+        return -1;
+    if (ah_chat_error_is(v)) {
+        ah_chat_error_value(v, err);
+        return -1;
+    }
+    if (v.type != AH_JSON_OBJECT)
+        return ah_err_set(err, AH_PROTOCOL, "the model service answered with something else than an object");
     return 0;
 }
 
@@ -653,7 +315,9 @@ static int settle_answer(struct call *c, struct ah_error *err)
             return -1;
         }
         ah_err_drop(&cut);
-    } else if (ah_chat_whole(chat, ah_buf_str(&c->whole), c->whole.n, err) != 0) {
+    } else if (!c->endpoint->talks) {
+        return check_object(&c->pub.body, err);
+    } else if (ah_chat_whole(chat, ah_buf_str(&c->pub.body), c->pub.body.n, err) != 0) {
         return -1;
     }
     return ah_chat_end(chat, err);
@@ -754,6 +418,11 @@ static void on_retry(void *arg, int attempt, int64_t wait_ms, const struct ah_er
 
 /* --- sending --------------------------------------------------------------------------------------------- */
 
+static int write_body(const struct call *c, struct ah_buf *to)
+{
+    return c->body.type == AH_JSON_NONE ? 0 : ah_provider_write(&c->provider, c->body, c->stream, to);
+}
+
 static int64_t time_left(const struct call *c)
 {
     int64_t total = c->limits.total_ms > 0 ? c->limits.total_ms : AH_HTTP_TOTAL_MS;
@@ -763,17 +432,17 @@ static int64_t time_left(const struct call *c)
 
 static void on_http_done(struct ah_op *op, void *arg);
 
-static int send_queued(struct call *c, const struct ah_buf *body, const struct headers *h,
+static int send_queued(struct call *c, const struct ah_buf *body, const struct ah_oaheaders *h,
                        struct ah_error *err)
 {
     struct ah_http_req req = {
-        .method = "POST",
+        .method = c->endpoint->method,
         .url = c->url,
         .headers = h->list,
         .header_count = h->count,
         .body = body->p,
         .body_n = body->n,
-        .has_body = true,
+        .has_body = body->n != 0,
         .idempotent = true,
         .stream = c->stream,
         .refuse_redirects = true,
@@ -799,19 +468,21 @@ static int send_queued(struct call *c, const struct ah_buf *body, const struct h
 static int send_body(struct call *c, const struct ah_buf *body, struct ah_error *err)
 {
     char what[URL_BYTES + 8];
-    struct headers h = {.count = 0};
+    struct ah_oaheaders h = {.count = 0};
     struct ah_error why = {0};
-    snprintf(what, sizeof what, "POST %s", c->url);
+    bool reads = body->n == 0;
+    snprintf(what, sizeof what, "%s %s", c->endpoint->method, c->url);
     begin_answer(c);
-    c->effect = ah_effect_begin(c->run, c->span, AH_EFFECT_IDEMPOTENT, "model", what, body->p, body->n, &why);
+    c->effect = ah_effect_begin(c->run, c->span, reads ? AH_EFFECT_READ : AH_EFFECT_IDEMPOTENT,
+                                reads ? "api" : "model", what, ah_buf_str(body), body->n, &why);
     int rc = why.kind != AH_NONE ? -1 : 0;
     if (rc != 0)
         ah_err_move(err, &why);
     if (rc == 0)
-        rc = make_headers(c, &h, err);
+        rc = ah_oaheaders_make(&h, c->o->core, &c->target, c->stream, body->n != 0, ah_span_id(c->span), err);
     if (rc == 0)
         rc = send_queued(c, body, &h, err);
-    drop_headers(&h);
+    ah_oaheaders_drop(&h);
     ah_err_drop(&why);
     return rc;
 }
@@ -824,7 +495,9 @@ static void read_usage(struct call *c)
     struct ah_json usage = {0};
     char header[64] = "";
     op->tokens.cost = -1;
-    if (op->chat.usage.n && ah_json_check(op->chat.usage.p, op->chat.usage.n, 0, &usage, NULL) == 0)
+    if (!c->endpoint->talks && ah_json_check(ah_buf_str(&op->body), op->body.n, 0, &usage, NULL) == 0)
+        op->has_usage = ah_chat_usage(ah_json_get(usage, "usage"), "", &op->usage_metadata, &op->tokens) == 0;
+    else if (op->chat.usage.n && ah_json_check(op->chat.usage.p, op->chat.usage.n, 0, &usage, NULL) == 0)
         op->has_usage = ah_chat_usage(usage, op->chat.tier, &op->usage_metadata, &op->tokens) == 0;
     op->cost = op->tokens.cost;
     if (op->cost < 0 && c->http && c->form == FORM_WHOLE) {
@@ -861,7 +534,7 @@ static void end_effect(struct call *c, const struct ah_error *failed)
 {
     struct ah_op *http = c->http ? &c->http->op : NULL;
     struct ah_buf folded;
-    const struct ah_buf *body = &c->whole;
+    const struct ah_buf *body = &c->pub.body;
     ah_buf_init(&folded, BODY_BYTES);
     if (!failed && c->form == FORM_EVENTS && ah_chat_write(&c->pub.chat, true, &folded) == 0)
         body = &folded;
@@ -869,6 +542,20 @@ static void end_effect(struct call *c, const struct ah_error *failed)
                   c->http ? c->http->res.status : 0, failed ? NULL : body->p, failed ? 0 : body->n, failed);
     c->effect = NULL;
     ah_buf_drop(&folded);
+}
+
+/* The response for the span. */
+static int write_outputs(struct call *c, struct ah_buf *to)
+{
+    struct ah_json body;
+    const struct ah_buf *raw = c->form == FORM_WHOLE ? &c->pub.body : NULL;
+    if (raw && ah_json_check(ah_buf_str(raw), raw->n, 0, &body, NULL) != 0)
+        raw = NULL;
+    if (!raw)
+        return c->pub.chat.choice_count ? ah_chat_write(&c->pub.chat, false, to) : -1;
+    if (c->endpoint->type == AH_SPAN_EMBEDDING)
+        return ah_oaspan_embeddings(body, to);
+    return c->pub.chat.choice_count || !c->endpoint->talks ? ah_oaspan_without_usage(body, to) : -1;
 }
 
 static void end_span(struct call *c, const struct ah_error *failed, bool cancelled)
@@ -880,7 +567,9 @@ static void end_span(struct call *c, const struct ah_error *failed, bool cancell
     if (failed)
         snprintf(text, sizeof text, "%s: %s", ah_err_kind_name(failed->kind), failed->message);
     ah_buf_init(&outputs, BODY_BYTES);
-    bool has = c->pub.chat.choice_count && write_outputs(c, &outputs) == 0;
+    bool has = (!failed || c->endpoint->talks) && write_outputs(c, &outputs) == 0;
+    if (c->http)
+        ah_oaspan_headers(c->span, &c->http->res);
     if (!failed && (c->pub.has_usage || c->pub.cost >= 0))
         ah_span_usage(c->span, c->pub.usage_metadata.p, c->pub.usage_metadata.n, c->pub.tokens.input,
                       c->pub.tokens.output, c->pub.cost);
@@ -922,6 +611,11 @@ static void finish(struct call *c, struct ah_error *err)
     ah_op_finish(&c->pub.op, err);
 }
 
+static bool has_member(const struct call *c, const char *name)
+{
+    return ah_json_get(c->body, name).type != AH_JSON_NONE;
+}
+
 /* A 400 that names something we may leave out or call otherwise. True: it was sent once more. */
 static bool try_otherwise(struct call *c, const struct ah_error *failed)
 {
@@ -931,14 +625,18 @@ static bool try_otherwise(struct call *c, const struct ah_error *failed)
     if ((res->status != 400 && res->status != 422) || failed->kind != AH_INVALID || c->pub.op.cancelled)
         return false;
     ah_chat_error_param(res->body.p, res->body.n, param, sizeof param);
-    if (strstr(param, "stream_options") && asks_for_usage(c))
+    if (strstr(param, "stream_options") && c->stream && c->provider.stream_usage &&
+        !has_member(c, "stream_options"))
         quirk = QUIRK_NO_STREAM_OPTIONS;
-    else if (strcmp(param, "max_tokens") == 0 && strcmp(failed->code, "unsupported_parameter") == 0)
+    else if (strcmp(param, "max_tokens") == 0 && c->provider.max_tokens != AH_PROVIDER_SECOND &&
+             has_member(c, "max_tokens") && !has_member(c, "max_completion_tokens") &&
+             (strcmp(failed->code, "unsupported_parameter") == 0 ||
+              strstr(failed->message, "'max_completion_tokens'")))
         quirk = QUIRK_MAX_COMPLETION_TOKENS;
-    if (!quirk || (c->quirks & quirk))
+    if (!quirk)
         return false;
     remember_quirk(c->o, c->target.base, quirk == QUIRK_NO_STREAM_OPTIONS ? NULL : c->model, quirk);
-    c->quirks |= quirk;
+    apply_quirks(&c->provider, quirk);
     c->pub.attempts += res->attempts;
     c->pub.waited_ms += res->waited_ms;
     end_effect(c, failed);
@@ -989,10 +687,10 @@ static void free_call(struct ah_op *op)
     ah_chat_drop(&c->pub.chat);
     ah_buf_drop(&c->pub.usage_metadata);
     ah_sse_drop(&c->sse);
-    ah_buf_drop(&c->whole);
+    ah_buf_drop(&c->pub.body);
     ah_span_unref(c->span);
     ah_run_unref(c->run);
-    drop_target(&c->target);
+    ah_oatarget_drop(&c->target);
     free(c->url);
     free(c->body_text);
     free(c);
@@ -1015,13 +713,10 @@ void ah_openai_forget(struct ah_openai_op *op)
     c->arg = NULL;
 }
 
-static int copy_request(struct call *c, const struct ah_openai_req *req, struct ah_error *err)
+static int copy_body(struct call *c, const struct ah_openai_req *req, struct ah_error *err)
 {
-    static const char *const keys[] = {
-        "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", NULL};
-    struct ah_json found[5];
-    struct ah_buf url;
-    struct ah_url parsed;
+    static const char *const keys[] = {"model", "stream", NULL};
+    struct ah_json found[2];
     c->body_text = malloc(req->body_n + 1);
     if (!c->body_text)
         return fail_memory(err);
@@ -1031,23 +726,51 @@ static int copy_request(struct call *c, const struct ah_openai_req *req, struct 
         return -1;
     ah_json_pick(c->body, keys, found);
     ah_json_copy(found[0], c->model, sizeof c->model);
-    c->has_stream_options = found[2].type != AH_JSON_NONE;
-    c->has_max_tokens = found[3].type != AH_JSON_NONE;
-    c->has_max_completion = found[4].type != AH_JSON_NONE;
-    if (c->body.type != AH_JSON_OBJECT || !c->model[0])
-        return ah_err_set(err, AH_INVALID, "a chat request must be an object with a model");
+    if (c->body.type != AH_JSON_OBJECT || (!c->model[0] && req->api != AH_OPENAI_MODERATIONS))
+        return ah_err_set(err, AH_INVALID, "a request to a model must be an object with a model");
     if (found[1].type != AH_JSON_NONE)
         return ah_err_set(err, AH_INVALID, "a chat request must not set stream; use model:stream()");
+    return 0;
+}
+
+static int make_url(struct call *c, const struct ah_openai_req *req, struct ah_error *err)
+{
+    struct ah_buf url;
     ah_buf_init(&url, URL_BYTES);
-    int rc = ah_url_join(c->target.base, "chat/completions", &url);
+    int rc = ah_url_join(c->target.base, c->endpoint->path, &url);
+    if (rc == 0 && req->id) {
+        ah_buf_addc(&url, '/');
+        rc = ah_url_encode(req->id, strlen(req->id), &url);
+    }
     c->url = rc == 0 ? ah_buf_take(&url, NULL) : NULL;
     ah_buf_drop(&url);
     if (!c->url)
         return ah_err_set(err, AH_CONFIG, "the base URL of the model service is too long");
-    c->quirks = quirks_of(c->o, c->target.base, c->model);
-    if (ah_url_parse(c->target.base, strlen(c->target.base), &parsed, NULL) == 0 &&
-        is_openai_host(parsed.host))
-        c->quirks |= QUIRK_MAX_COMPLETION_TOKENS; /* there the old name is deprecated, or refused */
+    return 0;
+}
+
+/* What is known of the server: its row, the script's word, what it refused before. */
+static int choose_provider(struct call *c, const struct ah_openai_req *req, struct ah_error *err)
+{
+    struct ah_json given;
+    c->provider = c->target.provider;
+    if (req->provider && (ah_json_check(req->provider, strlen(req->provider), 0, &given, err) != 0 ||
+                          ah_provider_set(&c->provider, given, err) != 0))
+        return -1;
+    if (strcmp(c->provider.name, "litellm") == 0)
+        c->target.litellm = true;
+    apply_quirks(&c->provider, quirks_of(c->o, c->target.base, c->model));
+    return 0;
+}
+
+static int prepare(struct call *c, const struct ah_openai_req *req, struct ah_buf *body, struct ah_error *err)
+{
+    if (find_target(c->o, req->base_url, req->api_key, &c->target, err) != 0 ||
+        (req->body && copy_body(c, req, err) != 0) || make_url(c, req, err) != 0 ||
+        choose_provider(c, req, err) != 0)
+        return -1;
+    if (write_body(c, body) != 0)
+        return ah_err_set(err, AH_LIMIT, "the request to the model is larger than %zu bytes", BODY_BYTES);
     return 0;
 }
 
@@ -1058,6 +781,7 @@ static struct call *new_call(struct ah_openai *o, const struct ah_openai_req *re
         return NULL;
     ah_op_init(&c->pub.op, &call_class, o->core->loop);
     c->o = o;
+    c->endpoint = &endpoints[req->api];
     c->stream = req->stream;
     c->on_delta = req->on_delta;
     c->is_full = req->is_full;
@@ -1074,12 +798,12 @@ static struct call *new_call(struct ah_openai *o, const struct ah_openai_req *re
     c->pub.chat.on_delta = req->stream ? on_piece : NULL;
     c->pub.chat.arg = c;
     ah_sse_init(&c->sse, on_event, NULL);
-    ah_buf_init(&c->whole, AH_HTTP_BODY_BYTES);
+    ah_buf_init(&c->pub.body, AH_HTTP_BODY_BYTES);
     ah_buf_init(&c->pub.usage_metadata, 4096);
     return c;
 }
 
-struct ah_openai_op *ah_openai_chat(struct ah_openai *o, const struct ah_openai_req *req,
+struct ah_openai_op *ah_openai_call(struct ah_openai *o, const struct ah_openai_req *req,
                                     struct ah_error *err)
 {
     struct call *c = new_call(o, req);
@@ -1089,14 +813,12 @@ struct ah_openai_op *ah_openai_chat(struct ah_openai *o, const struct ah_openai_
         return NULL;
     }
     ah_buf_init(&body, BODY_BYTES);
-    int rc = resolve(o, req->base_url, req->api_key, &c->target, err);
-    if (rc == 0)
-        rc = copy_request(c, req, err);
-    if (rc == 0 && write_body(c, &body) != 0)
-        rc = ah_err_set(err, AH_LIMIT, "the request to the model is larger than %zu bytes", BODY_BYTES);
+    int rc = prepare(c, req, &body, err);
     if (rc == 0) {
         struct ah_error why = {0};
-        start_span(c, req, &body);
+        struct ah_json sent = {body.p, body.n, AH_JSON_OBJECT};
+        if (c->endpoint->span)
+            c->span = ah_oaspan_start(req, c->endpoint->type, c->endpoint->span, sent);
         rc = send_body(c, &body, &why);
         if (rc != 0) {
             if (c->effect)

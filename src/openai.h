@@ -1,8 +1,9 @@
-/* Chat completions of OpenAI, and of every server that speaks the same: LiteLLM, Ollama, vLLM.
+/* Calls of OpenAI, and of every server that speaks the same: LiteLLM, Ollama, vLLM.
  *
- * One function starts a call; the op that it answers holds the assembled message when it is done.
+ * One function starts a call; the op that it answers holds the assembled message, or the answer's JSON,
+ * when it is done.
  * Each call is a span in the shape of wrap_openai and an effect in the journal, made here. Knows no Lua;
- * decides nothing about agents. Called by lua_openai.c. */
+ * decides nothing about agents. Called by lua_openai.c and lua_oaplain.c. */
 #ifndef AH_OPENAI_H
 #define AH_OPENAI_H
 
@@ -23,11 +24,16 @@ int ah_openai_check(struct ah_openai *o, const char *base_url, const char *api_k
 /* Where calls go, and the name of the setting that says so ("" = the default); for `doctor`. */
 int ah_openai_where(struct ah_openai *o, struct ah_buf *base_url, const char **setting, struct ah_error *err);
 
+enum ah_openai_api { AH_OPENAI_CHAT, AH_OPENAI_EMBEDDINGS, AH_OPENAI_MODERATIONS, AH_OPENAI_MODELS };
+
 /* What is asked for. Everything is copied but the callbacks and arg. */
 struct ah_openai_req {
     const char *base_url; /* NULL: LITELLM_BASE_URL, OPENAI_BASE_URL, OPENAI_API_BASE, api.openai.com */
     const char *api_key;  /* NULL: the one that belongs to the base URL */
-    const char *body;     /* the request as a JSON object, without stream */
+    enum ah_openai_api api;
+    const char *id;       /* of one model; NULL: all of them */
+    const char *provider; /* JSON of ah_provider_set, or NULL: what is known of the server */
+    const char *body;     /* the request as a JSON object, without stream; NULL: of models */
     size_t body_n;
     bool stream;
     int64_t connect_ms, first_byte_ms, idle_ms, total_ms; /* as in http.h */
@@ -47,6 +53,7 @@ struct ah_openai_req {
 struct ah_openai_op {
     struct ah_op op;     /* first. On failure op.err.detail may hold {"partial": text} */
     struct ah_chat chat; /* the answer: ah_chat_first() once op is done without error */
+    struct ah_buf body;  /* the answer as it came, where it is no stream: one JSON object */
     struct ah_chat_tokens tokens;
     bool has_usage;
     struct ah_buf usage_metadata; /* JSON, in LangSmith's words; empty when nothing is known */
@@ -57,7 +64,7 @@ struct ah_openai_op {
 };
 
 /* Queues it: nothing leaves before the journal has it. NULL: err. One reference for the caller. */
-struct ah_openai_op *ah_openai_chat(struct ah_openai *o, const struct ah_openai_req *req,
+struct ah_openai_op *ah_openai_call(struct ah_openai *o, const struct ah_openai_req *req,
                                     struct ah_error *err);
 void ah_openai_resume(struct ah_openai_op *op);
 /* The reader is about to go: no callback is called any more. */

@@ -165,7 +165,7 @@ static struct ah_openai_op *start(struct fixture *f, const char *body, bool stre
         .on_delta = stream ? on_delta : NULL,
         .arg = f,
     };
-    struct ah_openai_op *op = ah_openai_chat(f->o, &req, &err);
+    struct ah_openai_op *op = ah_openai_call(f->o, &req, &err);
     if (!op)
         fail_msg("%s", err.message);
     return op;
@@ -317,14 +317,14 @@ static void test_requests(void **state)
     struct ah_error err = {0};
     ah_config_set(f->core.config, "OPENAI_CUSTOM_HEADERS", "nonsense", AH_FROM_FLAG);
     struct ah_openai_req req = {.base_url = f->base, .body = BODY, .body_n = sizeof BODY - 1};
-    assert_null(ah_openai_chat(f->o, &req, &err));
+    assert_null(ah_openai_call(f->o, &req, &err));
     assert_int_equal(err.kind, AH_CONFIG);
     assert_non_null(strstr(err.message, "line 1"));
     static const char *const bad[] = {"", "{", "[]", "{}", "{\"model\":\"m\",\"stream\":true}"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         req.body = bad[i];
         req.body_n = strlen(bad[i]);
-        assert_null(ah_openai_chat(f->o, &req, &err));
+        assert_null(ah_openai_call(f->o, &req, &err));
         ah_err_drop(&err);
     }
 }
@@ -335,7 +335,7 @@ static void test_no_key_on_loopback(void **state)
     struct ah_error err = {0};
     SERVE(f, {200, "content-type: application/json\nx-litellm-response-cost: 6.3e-05\n", ANSWER, WHOLE});
     struct ah_openai_req req = {.base_url = f->base, .body = BODY, .body_n = sizeof BODY - 1};
-    struct ah_openai_op *op = ah_openai_chat(f->o, &req, &err);
+    struct ah_openai_op *op = ah_openai_call(f->o, &req, &err);
     assert_non_null(op);
     wait_for(f, op);
     expect_answer(op, "hello");
@@ -558,7 +558,7 @@ static void test_back_pressure(void **state)
                                 .stream = true,
                                 .is_full = always_full,
                                 .arg = &full};
-    struct ah_openai_op *op = ah_openai_chat(f->o, &req, &err);
+    struct ah_openai_op *op = ah_openai_call(f->o, &req, &err);
     assert_non_null(op);
     for (int i = 0; i < 200; i++)
         ah_loop_turn(f->core.loop, 1);

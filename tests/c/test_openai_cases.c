@@ -120,7 +120,7 @@ static bool call(struct ah_core *core, struct ah_openai *o, const struct want *w
                                 .stream = w->stream,
                                 .retry = {.base_ms = 1, .cap_ms = 2}};
     req.on_delta = w->stream ? ignore : NULL;
-    struct ah_openai_op *op = ah_openai_chat(o, &req, &err);
+    struct ah_openai_op *op = ah_openai_call(o, &req, &err);
     if (!op) {
         print_error("    not sent: %s\n", err.message);
         return false;

@@ -16,14 +16,14 @@ LAYERS = [
     "err buf log clock ids secret near limits hash version",
     "json sse url multipart dotenv",
     "op loop http server store queue live trace config core scripts",
-    "openai chat chat_error chat_request scalekit sk* langsmith ls* tree mcp*",
+    "openai oa* provider chat chat_error chat_request scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
     "host sandbox",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
-SERVICES = ["openai chat chat_error chat_request", "scalekit sk*", "langsmith ls*", "mcp*"]
+SERVICES = ["openai oa* provider chat chat_error chat_request", "scalekit sk*", "langsmith ls*", "mcp*"]
 FOREIGN = {  # another library's header: who may include it
     r"curl/.*": "http main",
     r"uv\.h": "loop",
@@ -43,6 +43,7 @@ NOUNS = {
     "chat_request": "ah_chat_names",
     "cmd_run": "ah_cmd_demo",
     "cmd_trace": "ah_cmd_verify",
+    "oatarget": "ah_oaheaders",
     "loop": "ah_timer ah_watch ah_signal",
     "main": "ah_cmd",
     "scripts": "ah_script_file",
