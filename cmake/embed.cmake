@@ -23,6 +23,7 @@ function(ah_embed OUT)
     list(GET pair 0 name)
     list(GET pair 1 path)
     string(APPEND asm ".global ah_embedded_${index}_begin\n.global ah_embedded_${index}_end\n"
+                      ".hidden ah_embedded_${index}_begin\n.hidden ah_embedded_${index}_end\n"
                       "ah_embedded_${index}_begin:\n.incbin \"${path}\"\nah_embedded_${index}_end:\n.byte 0\n")
     string(APPEND externs "extern const char ah_embedded_${index}_begin[], ah_embedded_${index}_end[];\n")
     string(APPEND rows "    {\"${name}\", ah_embedded_${index}_begin, ah_embedded_${index}_end},\n")

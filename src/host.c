@@ -28,6 +28,7 @@
 #include "secret.h"
 #include "store.h"
 #include "task.h"
+#include "version.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -245,6 +246,11 @@ struct ah_host *ah_host_new(const struct ah_host_opts *opts, struct ah_error *er
         return NULL;
     }
     return h;
+}
+
+const char *ah_host_version(void)
+{
+    return AH_VERSION;
 }
 
 /* --- taking apart --------------------------------------------------------------------------------------------- */

@@ -10,6 +10,8 @@
 #include "script_run.h"
 #include "trace.h"
 
+#include <agenthost/agenthost.h>
+
 struct ah_host; /* opaque */
 struct ah_op;
 
