@@ -3,7 +3,7 @@
  * What a run does is queued here as events and written in one short transaction: at the end of each
  * turn of the loop, at AH_JOURNAL_EVENTS_COUNT events, at AH_JOURNAL_AGE_MS, at exit. Nothing waits
  * on a lock: when another process writes, the queue is kept and requests are held back. When the file
- * cannot be used, the same schema lives in memory. The only file that sees sqlite3.h. Owner thread
+ * cannot be used, the same schema lives in memory. Only store*.c see sqlite3.h. Owner thread
  * only (its checkpoint thread has a connection of its own). Knows no Lua and no service.
  *
  * Who calls: trace.c writes; langsmith.c sends; tree.c and cmd_trace.c read. */

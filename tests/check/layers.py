@@ -15,7 +15,7 @@ import sys
 LAYERS = [
     "err buf log clock ids secret near limits hash version",
     "json sse url multipart dotenv",
-    "op loop http server store queue live trace config core scripts",
+    "op loop http server store store_* openspan queue live trace config core scripts",
     "openai oa* provider chat chat_error chat_request scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
@@ -28,11 +28,12 @@ FOREIGN = {  # another library's header: who may include it
     r"curl/.*": "http main",
     r"uv\.h": "loop",
     r"microhttpd\.h": "server",
-    r"sqlite3\.h": "store",
+    r"sqlite3\.h": "store store_*",
     r"openssl/.*": "hash queue trace",  # the journal's hot path keeps a digest context of its own
     r"zstd\.h": "langsmith ls*",
     r"lua-cjson\.h": "luajson sandbox",
 }
+PRIVATE = {"store_sql": "store store_*"}  # our own headers that would bring a foreign one along
 LUA_HEADERS = r"(lua|lauxlib|lualib)\.h"
 LUA_LAYER = 4
 TASK_ONLY = "lua_resume lua_yield lua_yieldk luaL_ref luaL_unref lua_resetthread lua_closethread"
@@ -48,6 +49,8 @@ NOUNS = {
     "main": "ah_cmd",
     "scripts": "ah_script_file",
     "server": "ah_exchange",
+    **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc".split()},
+    "store_sql": "ah_sql",
     "task": "ah_tasks",
     "trace": "ah_run ah_span ah_effect",
 }
@@ -114,6 +117,8 @@ def check_includes(s, units):
             layer = layer_of(other)
             if None not in (layer, s.layer) and layer > s.layer:
                 report("layer", s.path, line, f"{s.unit} (layer {s.layer}) includes {name} (layer {layer})")
+            if not matches(s.unit, PRIVATE.get(other, "*")):
+                report("foreign", s.path, line, f"{name} is for {PRIVATE[other]}")
             mine, theirs = family_of(s.unit), family_of(other)
             if mine and theirs and mine != theirs:
                 report("service", s.path, line, f"{s.unit} includes {name}: services do not know each other")
