@@ -41,6 +41,7 @@ static int print_tools_json(FILE *out, const struct ah_scalekit_op *op)
         const struct ah_scalekit_tool *t = &op->tools[i];
         ah_json_object(&w);
         put_member(&w, "annotations", t->annotations);
+        put_member(&w, "tags", t->tags);
         put_member(&w, "connected_account_id", t->connected_account_id);
         if (t->connection_name) {
             ah_json_key(&w, "connector");

@@ -491,6 +491,10 @@ static int k_result(lua_State *L, int status, lua_KContext ctx)
     if (lua_isnoneornil(L, 1)) {
         if (lua_isnoneornil(L, 2))
             return 0;
+        lua_settop(L, 2); /* an agent that was stopped: what it had until then is an answer, too */
+        if (lua_istable(L, 2) && lua_getfield(L, 2, "partial") == LUA_TTABLE &&
+            lua_getfield(L, -1, "answer") == LUA_TSTRING)
+            job->result->answer = copy_text(L, -1);
         lua_settop(L, 2);
         return lua_error(L);
     }

@@ -277,11 +277,12 @@ static int l_wait_until_active(lua_State *L)
 
 static void push_tool(lua_State *L, const struct ah_scalekit_tool *tool)
 {
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 9);
     set_json(L, "name", tool->name);
     set_json(L, "description", tool->description);
     set_json(L, "input_schema", tool->input_schema);
     set_json(L, "annotations", tool->annotations);
+    set_json(L, "tags", tool->tags);
     set_json(L, "provider", tool->provider);
     set_json(L, "connected_account_id", tool->connected_account_id);
     set_json(L, "identifier", tool->identifier);

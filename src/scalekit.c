@@ -779,9 +779,9 @@ static bool is_absent(struct ah_json v)
 static void read_tool(struct tools *t, struct ah_json item, const char *only, struct ah_scalekit_tool *out)
 {
     static const char *const outer[] = {"tool", "connected_account_id", "identifier", NULL};
-    static const char *const middle[] = {"definition", "provider", NULL};
+    static const char *const middle[] = {"definition", "provider", "tags", NULL};
     static const char *const inner[] = {"name", "description", "annotations", "input_schema", "input", NULL};
-    struct ah_json of_item[3], of_tool[2], defined[5];
+    struct ah_json of_item[3], of_tool[3], defined[5];
     char id[128];
     ah_json_pick(item, outer, of_item);
     ah_json_pick(of_item[0], middle, of_tool);
@@ -791,6 +791,7 @@ static void read_tool(struct tools *t, struct ah_json item, const char *only, st
     out->annotations = defined[2];
     out->input_schema = is_absent(defined[3]) ? defined[4] : defined[3];
     out->provider = of_tool[1];
+    out->tags = of_tool[2];
     out->connected_account_id = of_item[1];
     out->identifier = of_item[2];
     ah_json_copy(out->connected_account_id, id, sizeof id);

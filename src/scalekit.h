@@ -26,7 +26,7 @@ struct ah_scalekit_who {
 
 /* A tool as get_tools answers it; ranges into the op. Absent ranges have type AH_JSON_NONE. */
 struct ah_scalekit_tool {
-    struct ah_json name, description, input_schema, annotations, provider;
+    struct ah_json name, description, input_schema, annotations, tags, provider;
     struct ah_json connected_account_id, identifier;
     const char *connection_name; /* NULL: not known */
 };

@@ -1,7 +1,8 @@
 -- From the names of connectors to tools that a model can call for one user.
 --
 --     "gmail"                                             a connection of Scalekit, with all its tools
---     { connection = "github", tools = { "github_…" } }   the same, with only these tools
+--     { connection = "github", tools = { "github_…" } }   the same, with only these tools; tags, search, top and find
+--                                                         select too: see agent.offer
 --     { connection = "gmail", before = { gmail_… = f }, after = { gmail_… = g } }
 --                                                         f is given the arguments, g the result of that tool; what
 --                                                         they return takes their place
@@ -13,6 +14,7 @@ local script = require "host.script"
 local task = require "host.task"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
+local offer = require "agent.offer"
 local tools = require "agent.tools"
 
 local connectors = {}
@@ -55,20 +57,12 @@ local function no_tools(connection, identifier, account, missing)
   }
 end
 
--- Names that were wanted and did not come: most often misspelt, and silence would hide it.
-local function missing_of(list, wanted)
-  local there, missing = {}, {}
-  for _, tool in ipairs(list) do there[tool.name] = true end
-  for _, name in ipairs(wanted or {}) do
-    if not there[name] then missing[#missing + 1] = name end
-  end
-  return missing
-end
-
 -- Puts the functions of before or after on their tools. nil, err: there is no tool of that name.
 local function attach(list, which, functions)
   local by_name = {}
-  for _, tool in ipairs(list) do by_name[tool.name] = tool end
+  for _, part in ipairs { list, list.hidden or {} } do
+    for _, tool in ipairs(part) do by_name[tool.name] = tool end
+  end
   for name, f in pairs(functions or {}) do
     if not by_name[name] then
       return errors.fail { kind = "config", message = ("%s names no tool that is offered: %s"):format(which, name) }
@@ -78,15 +72,21 @@ local function attach(list, which, functions)
   return list
 end
 
-local function from_scalekit(service, connection, identifier, wanted)
+-- Names that match nothing are an error: most often they are misspelt, and silence would hide it.
+local function from_scalekit(service, filter, identifier)
+  local connection = filter.connection
   local account, err = active_account(service, connection, identifier)
   if not account then return nil, err end
   local list
-  list, err = service.get_tools { identifier = identifier, connection_names = { connection }, tool_names = wanted }
+  list, err = service.get_tools {
+    identifier = identifier, connection_names = { connection }, tool_names = offer.names(filter),
+  }
   if not list then return nil, errors.of(err) end
-  local missing = missing_of(list, wanted)
-  if #list == 0 or #missing > 0 then return no_tools(connection, identifier, account, missing) end
-  return list
+  local chosen, missing = offer.select(list, filter)
+  if #chosen + #(chosen.hidden or {}) == 0 or #missing > 0 then
+    return no_tools(connection, identifier, account, missing)
+  end
+  return chosen
 end
 
 -- ## Tools of the user's own
@@ -120,7 +120,10 @@ end
 
 -- ## All of them
 
-local filter_fields = { connection = "text", tools = "strings", before = "table", after = "table" }
+local filter_fields = {
+  connection = "text", tools = "strings", tags = "strings", search = "text", top = "count", find = "flag",
+  before = "table", after = "table",
+}
 
 local function is_file(name) return name:match "%.lua$" ~= nil end
 
@@ -147,14 +150,14 @@ end
 
 local function open_one(service, one, identifier)
   if type(one) == "table" and one.connection then
-    local list, err = from_scalekit(service, one.connection, identifier, one.tools)
+    local list, err = from_scalekit(service, one, identifier)
     if list then list, err = attach(list, "before", one.before) end
     if list then list, err = attach(list, "after", one.after) end
     return list, err
   end
   if type(one) == "table" then return checked(one, "a connector of the script") end
   if is_file(one) then return from_file(one, identifier) end
-  return from_scalekit(service, one, identifier)
+  return from_scalekit(service, { connection = one }, identifier)
 end
 
 -- One list of tools for each connector, in order, asked for side by side; or nil, err of the first that failed.

@@ -24,6 +24,7 @@ end
 local kinds = {
   text = { "a string that is not empty", function(v) return type(v) == "string" and v ~= "" end },
   string = { "a string", function(v) return type(v) == "string" end },
+  flag = { "true or false", function(v) return type(v) == "boolean" end },
   number = { "a number", function(v) return type(v) == "number" end },
   count = { "a whole number above 0", function(v) return math.type(v) == "integer" and v > 0 end },
   table = { "a table", function(v) return type(v) == "table" end },

@@ -78,6 +78,14 @@ function history:close(text)
   return self
 end
 
+-- Takes another list in place of the whole one (see agent.context). nil, err when calls and results do not pair.
+function history:replace(messages)
+  local new, err = history.new(messages)
+  if not new then return nil, err end
+  self.list, self.order, self.pending = new.list, new.order, new.pending
+  return self
+end
+
 -- The list to send. Raises while calls wait.
 function history:messages()
   refuse_waiting(self, "sending")

@@ -2,8 +2,8 @@
 -- and a script may run it itself: `local result, err = value:run("do this")`.
 --
 -- The pieces are files beside this one, each short and each replaceable: loop (ask, call, repeat), prompts, models,
--- connectors, tools, parallel, history, testing. A file of the same name in your script's folder (agent/loop.lua) is
--- found first.
+-- connectors, offer, tools, parallel, limits, repeats, results, context, history, testing. A file of the same name in
+-- your script's folder (agent/loop.lua) is found first.
 local host = require "host"
 local script = require "host.script"
 local trace = require "host.trace"
@@ -11,14 +11,16 @@ local connectors = require "agent.connectors"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
 local history = require "agent.history"
+local limits = require "agent.limits"
 local loop = require "agent.loop"
 local models = require "agent.models"
+local offer = require "agent.offer"
 local prompts = require "agent.prompts"
+local repeats = require "agent.repeats"
+local results = require "agent.results"
 local tools = require "agent.tools"
 
 local agent = {}
-
-local MAX_STEPS = 25
 
 local spec_fields = {
   connectors = "list", -- whose tools to offer: see agent.connectors
@@ -30,7 +32,9 @@ local spec_fields = {
   temperature = "number",
   params = "table", -- any further parameter of chat completions: { max_tokens = 500 }
   tools = "list", -- tools of your own: see agent.tool
-  max_steps = "count", -- model calls at most
+  limits = "table", -- { steps = 25, tokens =, cost =, time =, calls =, tools = {}, repeats = 3 }: see agent.limits
+  result_bytes = "count", -- of a tool's result that the model reads at once: 32768
+  compact = "callable", -- what to do when the conversation is too long for the model: see agent.context
   name = "text", tags = "strings", metadata = "table", -- how the run shows in traces
   on_event = "callable", -- called with { type = "step" | "answer" | "tool_call" | "tool_result", … }
 }
@@ -55,8 +59,14 @@ local function name_run(who)
   if now ~= who and now == host.config "AGENTHOST_USER" then script.identifier(who) end
 end
 
+-- What was offered, and why, when that is not everything.
+local function note_offer(lists)
+  local account = offer.account(lists)
+  if account and trace.current() then trace.set { metadata = { tools_offered = account } } end
+end
+
 -- The tools of all connectors, then the script's own. Only connectors need to know who it is.
-local function open_tools(spec, who)
+local function open_tools(spec, who, input)
   local list = spec.connectors or {}
   if connectors.need_identifier(list) then
     if not who then return nobody() end
@@ -65,6 +75,9 @@ local function open_tools(spec, who)
   local lists, err = connectors.open(list, who)
   if not lists then return nil, err end
   lists[#lists + 1] = spec.tools or {}
+  lists, err = offer.fit(lists, input)
+  if not lists then return nil, err end
+  note_offer(lists)
   return tools.box(table.unpack(lists))
 end
 
@@ -115,14 +128,17 @@ function methods:run(input, opts)
   if not talk then return nil, err end
   describe(spec, prompt:current().head, input)
   local box
-  box, err = open_tools(spec, who)
+  box, err = open_tools(spec, who, input)
   if not box then return nil, err end
   return loop.run {
-    model = models.open(spec, box.list),
+    model = models.open(spec),
     prompt = prompt,
     history = talk:user(input),
     tools = box,
-    max_steps = spec.max_steps or MAX_STEPS,
+    limits = limits.open(spec.limits),
+    repeats = repeats.new(spec.limits and spec.limits.repeats),
+    results = results.new(spec.result_bytes),
+    compact = spec.compact,
     identifier = who,
     on_event = spec.on_event or ignore,
   }
@@ -136,6 +152,7 @@ local function build(_, given)
   local spec = {}
   for k, v in pairs(given) do spec[k] = v end
   connectors.check(spec.connectors or {}, 2)
+  if spec.limits then limits.check(spec.limits, 2) end
   local ok, checked = pcall(tools.checked, spec.tools or {})
   if not ok then fields.blame("agent: " .. tostring(checked), 2) end
   spec.tools = checked

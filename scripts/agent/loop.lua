@@ -1,23 +1,56 @@
 -- The loop, on one page: ask the model, run the tools that it calls, give it the results, until it answers in words.
 --
--- A run is { model, prompt, history, tools, max_steps, identifier, on_event }; agent/init.lua puts it together.
--- Returns { answer, messages, steps, usage }; or nil, err, with what there was until then in err.partial.
+-- A run is { model, prompt, history, tools, limits, repeats, results, compact, identifier, on_event }; agent/init.lua
+-- puts it together. Returns { answer, messages, steps, usage }; or nil, err, with what there was in err.partial.
+local context = require "agent.context"
 local errors = require "agent.errors"
 local parallel = require "agent.parallel"
 local tools = require "agent.tools"
-local usage = require "agent.usage"
 
 local loop = {}
 
 local BROKEN_ROUNDS = 2 -- how often in a row a model may be told that its calls cannot be read
 
--- The system message as the prompt's file is now, then one question to the model.
-local function ask(run)
+-- ## Asking
+
+-- A conversation that no longer fits is made shorter, once.
+local function make_room(run, err)
+  if run.compacted then return nil, err end
+  run.compacted = true
+  local list = table.move(run.history:messages(), 1, #run.history:messages(), 1, {})
+  local ok, shorter = pcall(run.compact or context.compact, list, err)
+  if not ok then return nil, errors.of(shorter) end
+  run.on_event { type = "compacted", before = #run.history:messages(), after = #shorter }
+  return run.history:replace(shorter)
+end
+
+-- The system message as the prompt's file is now, then one question to the model. last: an answer in words only.
+local function ask(run, step, last)
   local prompt = run.prompt:current()
   run.history:system(prompt.text)
-  local model, err = run.model:for_prompt(prompt)
+  local model, err
+  if last then
+    model, err = run.model:without_calls(prompt, run.tools.list)
+  else
+    model, err = run.model:for_prompt(prompt, run.tools.list)
+  end
   if not model then return nil, err end
-  return model:invoke(run.history:messages())
+
+  local function invoke(max_tokens)
+    return model:invoke(run.history:messages(), max_tokens and { max_tokens = max_tokens })
+  end
+  local question = {
+    messages = run.history:messages(), tools = run.tools.list, model = run.model:name(prompt),
+    keep_an_answer = step > 1 and not last,
+  }
+  local answer
+  answer, err = run.limits:ask(question, invoke)
+  if answer or err.kind ~= "context_overflow" then return answer, err end
+  local room
+  room, err = make_room(run, err)
+  if not room then return nil, err end
+  question.messages = run.history:messages()
+  return run.limits:ask(question, invoke)
 end
 
 -- An answer that is cut may hold calls that look whole and are not: none of them is run.
@@ -27,11 +60,27 @@ local function cut_reason(answer)
   if reason == "content_filter" then return "the answer was cut by a content filter" end
 end
 
--- One call, with its events.
+-- ## Calling
+
+-- One call, unless a limit forbids it.
+local function call_within_limits(run, call)
+  local ok, told, err = run.limits:call(call.name)
+  if not ok then return { call = call, content = "Error: " .. (told or err.message), err = err, stop = err ~= nil } end
+  if run.tools:class_of(call.name) == "unsafe" then return run.tools:call(call, run) end
+  local outcome
+  outcome, err = run.limits:within(run.tools.call, run.tools, call, run)
+  return outcome or { call = call, content = "Error: " .. err.message, err = err, stop = true }
+end
+
+-- The same with its events, and the result as the model shall read it.
 local function call_tool(run, call)
   run.on_event { type = "tool_call", name = call.name, args = call.args, id = call.id }
-  local outcome = run.tools:call(call, run)
+  local outcome = call_within_limits(run, call)
   run.on_event { type = "tool_result", name = call.name, id = call.id, content = outcome.content, err = outcome.err }
+  outcome.content = run.results:shorten(outcome.content)
+  local circling
+  outcome.content, circling = run.repeats:note(call, outcome.content)
+  if circling and not outcome.stop then outcome.err, outcome.stop = circling, true end
   return outcome
 end
 
@@ -52,8 +101,11 @@ local function answer_calls(run, answer)
   for _, outcome in ipairs(outcomes) do
     run.history:result(outcome.call.id, outcome.content, outcome.call.name)
   end
+  if run.results:tool() then run.tools:offer { run.results:tool() } end
   return #broken, stopped and stopped.err
 end
+
+-- ## Ending
 
 local function too_many_broken(rounds)
   return errors.new {
@@ -78,43 +130,58 @@ local function finish(answer)
   }
 end
 
-function loop.run(run)
-  local total, broken_rounds, said = usage.new(), 0, nil
+local NOT_RUN = "Error: this tool was not run, because the run ended before."
+local LAST = "[A limit of this run is reached: no tool can be called any more. Answer now with what you have, and say "
+  .. "what is missing.]"
 
-  local function stop(step, err)
+-- When a limit ended the work: one more answer, in words, if the limit leaves room for it. Its text, or nil.
+local function last_words(run, step, err)
+  if err.kind ~= "step_limit" and err.kind ~= "budget" then return nil end
+  run.history:user(LAST)
+  local answer = ask(run, step, true)
+  if not answer then return nil end
+  run.history:answer(answer):close(NOT_RUN)
+  return answer.content ~= "" and answer.content or nil
+end
+
+function loop.run(run)
+  local broken_rounds, said, step = 0, nil, 0
+
+  local function stop(err)
     err = errors.of(err)
-    run.history:close "Error: this tool was not run, because the run ended before."
-    err.partial = { answer = said, messages = run.history:messages(), steps = step, usage = total }
+    run.history:close(NOT_RUN)
+    said = last_words(run, step, err) or said
+    err.partial = { answer = said, messages = run.history:messages(), steps = step, usage = run.limits.usage }
     return nil, err
   end
 
-  for step = 1, run.max_steps do
+  while true do
+    local allowed, err = run.limits:step(step + 1)
+    if not allowed then return stop(err) end
+    step = step + 1
     run.on_event { type = "step", step = step }
-    local answer, err = ask(run)
-    if not answer then return stop(step, err) end
-    usage.add(total, answer)
+    local answer
+    answer, err = ask(run, step)
+    if not answer then return stop(err) end
     run.history:answer(answer)
     run.on_event { type = "answer", message = answer }
     if answer.content and answer.content ~= "" then said = answer.content end
+    if run.limits.unpriced then return stop(run.limits.unpriced) end
 
     local calls = #(answer.tool_calls or {}) + #(answer.invalid_tool_calls or {})
     if calls == 0 then
       local text
       text, err = finish(answer)
-      if not text then return stop(step, err) end
-      return { answer = text, messages = run.history:messages(), steps = step, usage = total }
+      if not text then return stop(err) end
+      return { answer = text, messages = run.history:messages(), steps = step, usage = run.limits.usage }
     end
 
     local broken
     broken, err = answer_calls(run, answer)
-    if err then return stop(step, err) end
+    if err then return stop(err) end
     broken_rounds = broken > 0 and broken_rounds + 1 or 0
-    if broken_rounds > BROKEN_ROUNDS then return stop(step, too_many_broken(broken_rounds)) end
+    if broken_rounds > BROKEN_ROUNDS then return stop(too_many_broken(broken_rounds)) end
   end
-  return stop(run.max_steps, errors.new {
-    kind = "step_limit",
-    message = ("no answer after %d steps; raise max_steps, or make the task smaller"):format(run.max_steps),
-  })
 end
 
 return loop

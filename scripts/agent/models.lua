@@ -27,18 +27,29 @@ local chosen = {}
 chosen.__index = chosen
 
 -- The model for this prompt, with the tools bound; nil, err when it is not configured.
-function chosen:for_prompt(prompt)
-  if self.bound and self.prompt == prompt then return self.bound end
+function chosen:for_prompt(prompt, tools)
+  if self.bound and self.prompt == prompt and self.tools == tools then return self.bound end
   local model, err = self.own, nil
   if not model then model, err = build(self, prompt) end
   if not model then return nil, err end
-  if #self.tools > 0 then model = model:bind_tools(self.tools) end
-  self.bound, self.prompt = model, prompt
-  return model
+  self.plain = model
+  self.bound = #tools > 0 and model:bind_tools(tools) or model
+  self.prompt, self.tools = prompt, tools
+  return self.bound
 end
 
-function models.open(spec, tools)
-  return setmetatable({ spec = spec, tools = tools, own = type(spec.model) ~= "string" and spec.model or nil }, chosen)
+-- The same for an answer in words only. The tools stay in the request, because earlier calls of them do.
+function chosen:without_calls(prompt, tools)
+  local model, err = self:for_prompt(prompt, tools)
+  if not model or #tools == 0 then return model, err end
+  return self.plain:bind_tools(tools, { tool_choice = "none" })
+end
+
+-- Its name, for prices; nil for a model of the script's own.
+function chosen:name(prompt) return not self.own and models.name(self.spec, prompt.head) or nil end
+
+function models.open(spec)
+  return setmetatable({ spec = spec, own = type(spec.model) ~= "string" and spec.model or nil }, chosen)
 end
 
 return models

@@ -16,6 +16,7 @@ local trace = require "host.trace"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
 local near = require "agent.near"
+local offer = require "agent.offer"
 
 local tools = {}
 
@@ -232,23 +233,42 @@ function tools.broken(call)
     :format(call.error or "the arguments cannot be read", first, raw))
 end
 
--- A toolbox from lists of tools, in order. Two tools of one name: nil, err.
-function tools.box(...)
-  local self = setmetatable({ list = {}, names = {}, by_name = {} }, toolbox)
-  for _, list in ipairs { ... } do
-    for _, tool in ipairs(list) do
-      if self.by_name[tool.name] then
-        return errors.fail {
-          kind = "config",
-          message = ("two tools are called '%s' (connections %s and %s); offer only one of them"):format(tool.name,
-            self.by_name[tool.name].connector or "of the script", tool.connector or "of the script"),
-        }
-      end
+local function twice(tool, other)
+  return errors.fail {
+    kind = "config",
+    message = ("two tools are called '%s' (connections %s and %s); offer only one of them"):format(tool.name,
+      other.connector or "of the script", tool.connector or "of the script"),
+  }
+end
+
+-- Offers more tools from the next answer on; those that are offered already stay as they are. `list` becomes another
+-- table: whoever bound it to a model sees that it changed.
+function toolbox:offer(more)
+  self.list = table.move(self.list, 1, #self.list, 1, {})
+  for _, tool in ipairs(more) do
+    if not self.by_name[tool.name] then
       self.by_name[tool.name] = tool
       self.list[#self.list + 1] = tool
       self.names[#self.names + 1] = tool.name
     end
   end
+end
+
+-- A toolbox from lists of tools, in order; a list may have `hidden` ones, which the model finds. Two tools of one name:
+-- nil, err.
+function tools.box(...)
+  local self = setmetatable({ list = {}, names = {}, by_name = {} }, toolbox)
+  local hidden = {}
+  for _, list in ipairs { ... } do
+    for _, tool in ipairs(list) do
+      if self.by_name[tool.name] then return twice(tool, self.by_name[tool.name]) end
+      self.by_name[tool.name] = tool
+      self.list[#self.list + 1] = tool
+      self.names[#self.names + 1] = tool.name
+    end
+    table.move(list.hidden or {}, 1, #(list.hidden or {}), #hidden + 1, hidden)
+  end
+  if #hidden > 0 then self:offer { offer.finder(hidden, function(found) self:offer(found) end) } end
   return self
 end
 

@@ -39,7 +39,10 @@ t.test("fields are checked where the script stands", function()
     agent { conectors = { "gmail" } }
   end)
   t.raises("'connectors' must be a list", function() agent { connectors = "gmail" } end)
-  t.raises("'max_steps' must be a whole number", function() agent { max_steps = 0 } end)
+  t.raises("'steps' must be a whole number", function() agent { limits = { steps = 0 } } end)
+  t.raises("limits: unknown field 'step'", function() agent { limits = { step = 1 } } end)
+  t.raises("cost must be above 0", function() agent { limits = { cost = 0 } } end)
+  t.raises("tools must be { name", function() agent { limits = { tools = { echo = "x" } } } end)
   t.raises("connectors%[1%] must be the name", function() agent { connectors = { 5 } } end)
   t.raises("connectors%[1%]: unknown field 'tool'", function()
     agent { connectors = { { connection = "x", tool = {} } } }
@@ -165,19 +168,35 @@ t.test("refusals", function()
 end)
 
 t.test("the step limit leaves what there was", function()
-  local call = testing.call("echo", { text = "again" })
-  local err = t.err("step_limit", play({ call, call, call, call }, { max_steps = 3 }))
+  local answers = {}
+  for i = 1, 3 do answers[i] = testing.call("echo", { text = "step " .. i }) end
+  answers[4] = "as far as I know"
+  local result, err, model = play(answers, { limits = { steps = 3 } })
+  t.err("step_limit", result, err)
   t.eq(err.partial.steps, 3)
-  t.eq(err.partial.messages[#err.partial.messages].role, "tool")
+  t.eq(err.partial.answer, "as far as I know")
+  t.eq(err.partial.usage.model_calls, 4)
+  t.eq(err.partial.messages[#err.partial.messages].role, "assistant")
+  t.match(model.sent[4].messages[#model.sent[4].messages].content, "limit of this run")
   t.match(err.message, "3 steps")
+end)
+
+t.test("a last answer that calls a tool all the same: the call gets its result, and is not run", function()
+  local ran = 0
+  local count = agent.tool { name = "count", description = "d", class = "read", run = function() ran = ran + 1 return ran end }
+  local call = testing.call("count", {})
+  local err = t.err("step_limit", play({ call, call }, { tools = { count }, limits = { steps = 1 } }))
+  t.eq(ran, 1)
+  t.eq(err.partial.answer, nil)
+  t.match(err.partial.messages[#err.partial.messages].content, "not run")
 end)
 
 t.test("25 steps by default", function()
   local answers = {}
-  for i = 1, 30 do answers[i] = testing.call("echo", { text = "x" }) end
+  for i = 1, 30 do answers[i] = testing.call("echo", { text = "x" .. i }) end
   local _, err, model = play(answers)
   t.eq(err.kind, "step_limit")
-  t.eq(#model.sent, 25)
+  t.eq(#model.sent, 26) -- and one for the last answer
 end)
 
 t.test("an unsafe call of unknown outcome ends the run and is not repeated", function()

@@ -11,22 +11,40 @@
 ---@field temperature? number
 ---@field params? table<string, any> further parameters of chat completions
 ---@field tools? agent.Tool[] tools of the script's own
----@field max_steps? integer model calls at most; 25
+---@field limits? agent.Limits
+---@field result_bytes? integer of a tool's result that the model reads at once; 32768. The rest it reads with read_result
+---@field compact? fun(messages: table[], err: host.Error): table[] what to send when the conversation is too long for the model
 ---@field name? string of the run, in traces
 ---@field tags? string[]
 ---@field metadata? table<string, any>
 ---@field on_event? fun(event: agent.Event)
 
+---@class agent.Limits
+---@field steps? integer model calls; 25. Flag --max-steps
+---@field tokens? integer input and output, over all model calls. Flag --max-tokens: of all agents of the script
+---@field cost? number USD. Flag --max-cost: of all agents of the script
+---@field time? number seconds. Flag --timeout: of the whole script
+---@field calls? integer of tools
+---@field tools? table<string, integer> how often a tool may be called
+---@field answer_tokens? integer of one answer, where tokens or cost are limited; 4096
+---@field repeats? integer how often the same call may give the same result before the model is told; 3
+
 ---@class agent.ConnectorFilter
 ---@field connection string
----@field tools? string[] only these
+---@field tools? string[] only these; * stands for anything
+---@field tags? string[] only those with one of these tags
+---@field search? string only the best matches
+---@field top? integer of a search; 10
+---@field find? boolean none at first: the model searches them with find_tools
+---@field before? table<string, fun(args: table): table?> by the tool's name
+---@field after? table<string, fun(result: any): any>
 
 ---@class agent.Model
 ---@field bind_tools fun(self, tools: table[]): agent.Model
 ---@field invoke fun(self, messages: table[]): table?, host.Error?
 
 ---@class agent.Event
----@field type "step"|"answer"|"tool_call"|"tool_result"
+---@field type "step"|"answer"|"tool_call"|"tool_result"|"compacted"
 ---@field step? integer
 ---@field message? table
 ---@field name? string

@@ -131,7 +131,7 @@ function parallel.run(calls, class_of, run) end
 
 ---@class agent.loop
 local loop = {}
----@param run table { model, prompt, history, tools, max_steps, identifier, on_event }
+---@param run table { model, prompt, history, tools, limits, repeats, results, compact, identifier, on_event }
 ---@return agent.Result?
 ---@return host.Error?
 function loop.run(run) end

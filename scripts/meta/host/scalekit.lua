@@ -40,6 +40,7 @@ local scalekit = {}
 ---@field description? string
 ---@field input_schema? table           JSON Schema of the arguments
 ---@field annotations? table            read_only_hint, destructive_hint, idempotent_hint …
+---@field tags? string[]
 ---@field provider? string
 ---@field connector? string             the connection's name, when it is known
 ---@field connected_account_id string
