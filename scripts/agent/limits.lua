@@ -191,11 +191,9 @@ function run:within(fn, ...)
   if not self.ends then return fn(...) end
   local seconds = self.ends - host.time()
   if seconds <= 0 then return nil, out_of_time(self.seconds) end
-  local results = table.pack(task.timeout(seconds, fn, ...))
-  local err = results[2]
-  if results[1] == nil and type(err) == "table" and err.kind == "timeout" and host.time() >= self.ends then
-    return nil, out_of_time(self.seconds)
-  end
+  local args, results = table.pack(...), nil
+  task.timeout(seconds, function() results = table.pack(fn(table.unpack(args, 1, args.n))) end)
+  if not results then return nil, out_of_time(self.seconds) end
   return table.unpack(results, 1, results.n)
 end
 

@@ -29,6 +29,11 @@ function history:close(text) end
 ---Ids of calls that wait for a result.
 ---@return string[]
 function history:waiting() end
+---Takes another list in place of the whole one. nil, err when calls and results do not pair.
+---@param messages table[]
+---@return agent.history?
+---@return host.Error?
+function history:replace(messages) end
 ---Raises while calls wait.
 ---@return table[]
 function history:messages() end
@@ -96,6 +101,10 @@ function Toolbox:call(call, context) end
 ---@param name string
 ---@return "read"|"idempotent"|"unsafe"
 function Toolbox:class_of(name) end
+
+---Offers more tools from the next answer on; `list` becomes another table.
+---@param more agent.Tool[]
+function Toolbox:offer(more) end
 
 ---@class agent.tools
 local tools = {}
