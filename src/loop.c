@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #define READY_ROUNDS 64 /* then poll once without waiting, so that a busy task starves nobody */
+#define AFTER_COUNT 256 /* the same, of what waits for the others */
 
 struct post {
     void (*fn)(void *arg);
@@ -21,7 +22,7 @@ struct ah_loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_timer_t turn;
-    struct ah_ready ready, start; /* heads of circular lists */
+    struct ah_ready ready, after, start; /* heads of circular lists */
     bool (*commit)(void *arg);
     void *commit_arg;
     int commit_retry_ms;
@@ -81,6 +82,17 @@ static void list_run(struct ah_ready *head)
     }
 }
 
+/* One of those that wait until nothing else is ready. */
+static bool run_after(struct ah_loop *loop)
+{
+    if (list_empty(&loop->after))
+        return false;
+    struct ah_ready *r = loop->after.next;
+    list_unlink(r);
+    r->run(r);
+    return true;
+}
+
 static void take_posts(struct ah_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
@@ -122,6 +134,7 @@ struct ah_loop *ah_loop_new(struct ah_error *err)
         return NULL;
     }
     list_init(&loop->ready);
+    list_init(&loop->after);
     list_init(&loop->start);
     loop->posts_tail = &loop->posts;
     int rc = uv_loop_init(&loop->uv);
@@ -155,7 +168,8 @@ void ah_loop_free(struct ah_loop *loop)
         uv_run(&loop->uv, UV_RUN_DEFAULT);
         take_posts(loop);
         list_run(&loop->ready);
-    } while (loop->work > 0 || !list_empty(&loop->ready));
+        run_after(loop);
+    } while (loop->work > 0 || !list_empty(&loop->ready) || !list_empty(&loop->after));
     uv_loop_close(&loop->uv);
     pthread_mutex_destroy(&loop->lock);
     free(loop);
@@ -182,24 +196,37 @@ static void poll_once(struct ah_loop *loop, int timeout_ms)
     loop->polling = false;
 }
 
+static void run_all_ready(struct ah_loop *loop)
+{
+    int after = 0;
+    for (int rounds = 0; rounds < READY_ROUNDS && after < AFTER_COUNT;) {
+        take_posts(loop);
+        if (!list_empty(&loop->ready)) {
+            list_run(&loop->ready);
+            rounds++;
+        } else if (run_after(loop)) {
+            rounds = 0;
+            after++;
+        } else {
+            return;
+        }
+    }
+}
+
 bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
 {
-    for (int i = 0; i < READY_ROUNDS; i++) {
-        take_posts(loop);
-        if (list_empty(&loop->ready))
-            break;
-        list_run(&loop->ready);
-    }
+    run_all_ready(loop);
     bool committed = commit_now(loop);
     if (committed)
         list_run(&loop->start);
     else if (timeout_ms < 0 || timeout_ms > loop->commit_retry_ms)
         timeout_ms = loop->commit_retry_ms;
-    bool busy = loop->hurry || !list_empty(&loop->ready) || (committed && !list_empty(&loop->start));
+    bool busy = loop->hurry || !list_empty(&loop->ready) || !list_empty(&loop->after) ||
+                (committed && !list_empty(&loop->start));
     loop->hurry = false;
     poll_once(loop, busy ? 0 : timeout_ms);
     return uv_loop_alive(&loop->uv) || loop->work > 0 || !list_empty(&loop->ready) ||
-           !list_empty(&loop->start);
+           !list_empty(&loop->after) || !list_empty(&loop->start);
 }
 
 void ah_loop_hurry(struct ah_loop *loop)
@@ -216,6 +243,12 @@ int ah_loop_fd(struct ah_loop *loop)
 void ah_loop_ready(struct ah_loop *loop, struct ah_ready *r)
 {
     list_append(&loop->ready, r);
+    end_poll(loop);
+}
+
+void ah_loop_after(struct ah_loop *loop, struct ah_ready *r)
+{
+    list_append(&loop->after, r);
     end_poll(loop);
 }
 

@@ -33,6 +33,9 @@ struct ah_ready {
 };
 void ah_loop_ready(struct ah_loop *loop, struct ah_ready *r);
 void ah_loop_unready(struct ah_loop *loop, struct ah_ready *r); /* takes it out if queued */
+/* The same, but one at a time and only once nothing else is ready: one thing that came from outside has
+ * had all its consequences before the next. Resume stands on this order. */
+void ah_loop_after(struct ah_loop *loop, struct ah_ready *r);
 
 /* --- phase 2: commit --------------------------------------------------------------------- */
 /* Called once a turn, after the ready phase. True: all is on disk (or nothing was queued). False:

@@ -94,6 +94,7 @@ static struct group *new_group(lua_State *L, enum group_mode mode, size_t n)
     if (!g)
         return NULL;
     ah_op_init(&g->op, &group_class, ah_lua_of(L)->core->loop);
+    g->op.inner = true;
     g->mode = mode;
     return g;
 }
@@ -452,6 +453,8 @@ static struct ah_op *add_waiting(struct event_box *box, struct ah_loop *loop)
         }
     }
     struct ah_op *op = ah_op_latch(loop);
+    if (op)
+        op->inner = true;
     if (op)
         box->waiting[box->n++] = ah_op_ref(op);
     return op;

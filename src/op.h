@@ -23,6 +23,7 @@ struct ah_op {
     struct ah_loop *loop;
     int refs;
     bool done;
+    bool inner;      /* tasks of this host end it: no part of the world decides when */
     bool cancelled;  /* ah_op_cancel was called; err is then AH_CANCELLED when it ends */
     uint64_t issued; /* order of start and of completion in this loop: replay stands on them */
     uint64_t completed;

@@ -178,8 +178,18 @@ static void drop_queue(struct ah_store *s)
     ah_queue_written(&s->q, false);
 }
 
+static void tell_before(struct ah_store *s)
+{
+    if (!s->before_commit || s->telling || s->reading || s->q.now)
+        return;
+    s->telling = true; /* what it queues may commit */
+    s->before_commit(s->before_commit_arg);
+    s->telling = false;
+}
+
 enum ah_store_result ah_store_flush(struct ah_store *s)
 {
+    tell_before(s);
     if (s->q.count == 0)
         return AH_STORE_OK;
     if (s->reading || s->q.now)
@@ -211,6 +221,12 @@ enum ah_store_result ah_store_flush_wait(struct ah_store *s, int64_t ms)
     while ((r = ah_store_flush(s)) == AH_STORE_BUSY && !s->reading && ah_clock_mono_us() < until)
         usleep(AH_STORE_RETRY_MS * 1000);
     return r;
+}
+
+void ah_store_before_commit(struct ah_store *s, void (*fn)(void *arg), void *arg)
+{
+    s->before_commit = fn;
+    s->before_commit_arg = arg;
 }
 
 void ah_store_on_commit(struct ah_store *s, void (*fn)(void *arg, int64_t seq), void *arg)

@@ -73,6 +73,8 @@ enum ah_store_result {
 enum ah_store_result ah_store_flush(struct ah_store *s);
 /* The same, waiting up to `ms` for a lock; then the queue is kept and BUSY answered. For exits. */
 enum ah_store_result ah_store_flush_wait(struct ah_store *s, int64_t ms);
+/* Told before everything is written: fn may queue what belongs to it. One; NULL takes it away. */
+void ah_store_before_commit(struct ah_store *s, void (*fn)(void *arg), void *arg);
 /* Told after every commit that wrote something, with the newest seq: fn must only queue (a timer, an
  * ah_loop_ready). One listener; NULL takes it away. */
 void ah_store_on_commit(struct ah_store *s, void (*fn)(void *arg, int64_t seq), void *arg);
@@ -121,7 +123,14 @@ int ah_store_run_local(struct ah_store *s, int64_t key);
  *               people (tree.c), not for upload.
  *   EFFECT_BEGIN {"n","class","kind","what","args"?}     EFFECT_END {"n","status","body"?,"error"?}
  * `span` is 1 for a run's root, then 2, 3 ... in order of start; 0: no span. Ids are UUIDs. */
-enum ah_event_kind { AH_EV_SPAN_START = 1, AH_EV_SPAN_END = 2, AH_EV_EFFECT_BEGIN = 3, AH_EV_EFFECT_END = 4 };
+enum ah_event_kind {
+    AH_EV_SPAN_START = 1,
+    AH_EV_SPAN_END = 2,
+    AH_EV_EFFECT_BEGIN = 3,
+    AH_EV_EFFECT_END = 4,
+    AH_EV_RECIPE = 5, /* how a run was begun: arguments, options, seed (replay.c) */
+    AH_EV_NOTES = 6   /* {"notes":[...]}: what its script saw of the world, in order (replay.c) */
+};
 
 /* One event: begin, any number of puts, end. Cheap: straight into the queue, no allocation per event.
  * Not nested. The caller has masked secrets. */

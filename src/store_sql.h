@@ -96,6 +96,9 @@ struct ah_store {
     struct ah_run_where cache[AH_STORE_RUN_CACHE];
     struct ah_checkpointer ck;
     struct ah_store_stats stats;
+    void (*before_commit)(void *arg);
+    void *before_commit_arg;
+    bool telling; /* it runs */
     void (*on_commit)(void *arg, int64_t seq);
     void *on_commit_arg;
     bool memory, safe_next, leases;

@@ -35,8 +35,9 @@ struct ah_task {
     bool watched; /* somebody waits, or asked how it ended */
     bool running; /* co is on the C stack: it runs, or its closers do */
     struct ah_ready ready;
-    struct ah_op *waiting; /* borrowed: its userdata is on co's stack */
-    struct join_op *joins; /* those who wait for its end */
+    struct ah_op *waiting;   /* borrowed: its userdata is on co's stack */
+    struct ah_ready arrival; /* what it waited for came from outside: it goes on when all else is quiet */
+    struct join_op *joins;   /* those who wait for its end */
     struct ah_run *run;
     struct ah_span *span;
 };
@@ -183,9 +184,11 @@ static void step(struct ah_task *t);
 static void on_op_done(struct ah_op *op, void *arg)
 {
     struct ah_task *t = arg;
-    (void)op;
     t->waiting = NULL;
-    step(t);
+    if (t->run && !op->inner)
+        ah_loop_after(t->end.loop, &t->arrival);
+    else
+        step(t);
 }
 
 int ah_task_await(lua_State *L, int idx, lua_KFunction k)
@@ -296,6 +299,7 @@ struct ah_op *ah_task_join(struct ah_task *t)
         return NULL;
     t->watched = true;
     ah_op_init(&j->op, &join_class, t->end.loop);
+    j->op.inner = true;
     if (t->end.done) {
         ah_op_finish(&j->op, NULL);
         return &j->op;
@@ -333,6 +337,7 @@ static void say_lost_failure(struct ah_task *t)
 static void stop_waiting(struct ah_task *t)
 {
     ah_loop_unready(t->end.loop, &t->ready);
+    ah_loop_unready(t->end.loop, &t->arrival);
     if (t->waiting)
         ah_op_wait(t->waiting, NULL, NULL);
     t->waiting = NULL;
@@ -480,6 +485,11 @@ static void run_ready(struct ah_ready *r)
     step((struct ah_task *)((char *)r - offsetof(struct ah_task, ready)));
 }
 
+static void run_arrival(struct ah_ready *r)
+{
+    step((struct ah_task *)((char *)r - offsetof(struct ah_task, arrival)));
+}
+
 struct ah_task *ah_task_spawn(lua_State *L, int nargs, struct ah_run *run, struct ah_span *span)
 {
     struct ah_tasks *tasks = tasks_of(L);
@@ -501,6 +511,7 @@ struct ah_task *ah_task_spawn(lua_State *L, int nargs, struct ah_run *run, struc
     t->run = run ? ah_run_ref(run) : NULL;
     t->span = span ? ah_span_ref(span) : NULL;
     t->ready.run = run_ready;
+    t->arrival.run = run_arrival;
     t->next = &tasks->alive;
     t->prev = tasks->alive.prev;
     t->prev->next = t->next->prev = t;
