@@ -317,6 +317,8 @@ void ah_chat_error_param(const char *body, size_t n, char *out, size_t size)
     snprintf(out, size, "%s", f.param);
     if (out[0] == '\0' && strstr(f.message, "stream_options") != NULL)
         snprintf(out, size, "stream_options");
+    else if (out[0] == '\0' && strstr(f.message, "encoding_format") != NULL)
+        snprintf(out, size, "encoding_format");
     else if (out[0] == '\0' && strstr(f.message, "Unsupported parameter: 'max_tokens'") != NULL)
         snprintf(out, size, "max_tokens"); /* as a gateway wraps it */
 }

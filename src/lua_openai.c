@@ -6,12 +6,11 @@
 #include "chat_request.h"
 #include "limits.h"
 #include "log.h"
-#include "luahttp.h"
+#include "lua_oaopts.h"
+#include "lua_oaplain.h"
 #include "luajson.h"
-#include "luasecret.h"
 #include "near.h"
 #include "openai.h"
-#include "secret.h"
 #include "task.h"
 
 #include <stdlib.h>
@@ -27,24 +26,19 @@
 
 /* What one call needs beside the messages. A model never changes: bind_tools makes another. */
 struct model {
-    char *base_url, *api_key, *name, *prompt_file, *prompt_sha256; /* NULL: not given */
-    char *params;                                                  /* JSON object of chat parameters */
-    char *tools, *tool_choice;                                     /* JSON, or NULL */
-    int parallel;                                                  /* -1: not said */
+    struct ah_lua_oaopts opts;
+    char *prompt_file, *prompt_sha256; /* NULL: not given */
+    char *params;                      /* JSON object of chat parameters */
+    char *tools, *tool_choice;         /* JSON, or NULL */
+    int parallel;                      /* -1: not said */
     struct ah_chat_names names;
-    struct ah_luahttp_limits limits;
 };
 
-static const char *const own_fields[] = {"api_key", "base_url", "model",   "name",
-                                         "prompt",  "retry",    "timeout", NULL};
+static const char *const own_fields[] = {AH_LUA_OAOPTS_NAMES, "model", "prompt", NULL};
 
 static void drop_model(struct model *m)
 {
-    if (m->api_key)
-        explicit_bzero(m->api_key, strlen(m->api_key));
-    free(m->base_url);
-    free(m->api_key);
-    free(m->name);
+    ah_lua_oaopts_drop(&m->opts);
     free(m->prompt_file);
     free(m->prompt_sha256);
     free(m->params);
@@ -73,21 +67,6 @@ static int raise_error(lua_State *L, struct ah_error *err)
     return lua_error(L);
 }
 
-static char *copy_text(lua_State *L, const char *s)
-{
-    char *copy = s ? strdup(s) : NULL;
-    if (s && !copy)
-        luaL_error(L, "out of memory");
-    return copy;
-}
-
-static void replace_text(lua_State *L, char **slot, const char *s)
-{
-    char *copy = copy_text(L, s);
-    free(*slot);
-    *slot = copy;
-}
-
 /* --- options ------------------------------------------------------------------------------------ */
 
 static void read_prompt(lua_State *L, int idx, struct model *m)
@@ -97,32 +76,11 @@ static void read_prompt(lua_State *L, int idx, struct model *m)
         luaL_checktype(L, -1, LUA_TTABLE);
         int at = lua_gettop(L);
         ah_luax_fields(L, at, "prompt", names);
-        replace_text(L, &m->prompt_file, ah_luax_str(L, at, "file", NULL));
-        replace_text(L, &m->prompt_sha256, ah_luax_str(L, at, "sha256", NULL));
+        ah_lua_oaopts_text(L, &m->prompt_file, ah_luax_str(L, at, "file", NULL));
+        ah_lua_oaopts_text(L, &m->prompt_sha256, ah_luax_str(L, at, "sha256", NULL));
         lua_settop(L, at);
     }
     lua_pop(L, 1);
-}
-
-/* A key given as text is a secret from here on. */
-static void read_key(lua_State *L, int idx, struct model *m)
-{
-    struct ah_error err = {0};
-    int top = lua_gettop(L);
-    if (lua_getfield(L, idx, "api_key") != LUA_TNIL) {
-        struct ah_buf *key = ah_luax_guard_buf(L, TEXT_BYTES);
-        if (ah_luasecret_expand(L, top + 1, key, &err) != 0)
-            raise_error(L, &err);
-        if (memchr(ah_buf_str(key), '\0', key->n))
-            luaL_error(L, "bad field 'api_key' (it holds a NUL)");
-        if (lua_type(L, top + 1) == LUA_TSTRING)
-            ah_secret_add(ah_lua_of(L)->core->secrets, "api_key", ah_buf_str(key), key->n);
-        replace_text(L, &m->api_key, ah_buf_str(key));
-        if (key->p)
-            explicit_bzero(key->p, key->n);
-        lua_closeslot(L, top + 2);
-    }
-    lua_settop(L, top);
 }
 
 static bool is_own(const char *key)
@@ -168,6 +126,10 @@ static void check_param(lua_State *L, const char *key, const char *what)
                                         "prompt_cache_options",
                                         "tags",
                                         "num_retries",
+                                        "fallbacks",
+                                        "guardrails",
+                                        "moderation",
+                                        "prompt_cache_retention",
                                         NULL};
     for (size_t i = 0; known[i]; i++)
         if (strcmp(known[i], key) == 0)
@@ -243,38 +205,30 @@ static void read_params(lua_State *L, int idx, struct model *m, const char *what
     ah_json_end_object(&w);
     if (merged->failed)
         luaL_error(L, "out of memory");
-    replace_text(L, &m->params, ah_buf_str(merged));
+    ah_lua_oaopts_text(L, &m->params, ah_buf_str(merged));
     lua_settop(L, top);
 }
 
 static void read_common(lua_State *L, int idx, struct model *m, const char *what)
 {
     int top = lua_gettop(L);
-    ah_luahttp_limits(L, idx, &m->limits);
     read_prompt(L, idx, m);
-    const char *name = ah_luax_str(L, idx, "name", NULL);
-    if (name)
-        replace_text(L, &m->name, name);
     lua_settop(L, top);
     read_params(L, idx, m, what);
 }
 
 static int l_chat_model(lua_State *L)
 {
-    struct ah_error err = {0};
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     const char *model = ah_luax_need_str(L, 1, "model");
     luaL_argcheck(L, model[0], 1, "the model's name is empty");
     struct model *m = push_model(L);
     int at = lua_gettop(L);
-    const char *base = ah_luax_str(L, 1, "base_url", NULL);
-    replace_text(L, &m->base_url, base && base[0] ? base : NULL);
-    read_key(L, 1, m);
+    ah_lua_oaopts_read(L, 1, &m->opts);
     read_common(L, 1, m, "chat_model");
     /* Raised, so that chat_model{...}:bind_tools(...) fails with this and not with a nil. */
-    if (ah_openai_check(ah_lua_of(L)->openai, m->base_url, m->api_key, &err) != 0)
-        return raise_error(L, &err);
+    ah_lua_oaopts_check(L, &m->opts);
     lua_settop(L, at);
     return 1;
 }
@@ -286,13 +240,10 @@ static struct model *push_copy(lua_State *L, int idx)
 {
     const struct model *from = luaL_checkudata(L, idx, MODEL_MT);
     struct model *m = push_model(L);
-    replace_text(L, &m->base_url, from->base_url);
-    replace_text(L, &m->api_key, from->api_key);
-    replace_text(L, &m->name, from->name);
-    replace_text(L, &m->prompt_file, from->prompt_file);
-    replace_text(L, &m->prompt_sha256, from->prompt_sha256);
-    replace_text(L, &m->params, from->params);
-    m->limits = from->limits;
+    ah_lua_oaopts_copy(L, &m->opts, &from->opts);
+    ah_lua_oaopts_text(L, &m->prompt_file, from->prompt_file);
+    ah_lua_oaopts_text(L, &m->prompt_sha256, from->prompt_sha256);
+    ah_lua_oaopts_text(L, &m->params, from->params);
     return m;
 }
 
@@ -346,7 +297,7 @@ static void set_tools(lua_State *L, int idx, struct model *m)
     if (ah_json_check(given->p, given->n, 0, &v, &err) != 0 ||
         ah_chat_request_tools(v, &m->names, wire, &err) != 0)
         raise_error(L, &err);
-    replace_text(L, &m->tools, wire->p);
+    ah_lua_oaopts_text(L, &m->tools, wire->p);
     lua_settop(L, top);
 }
 
@@ -361,7 +312,7 @@ static void set_choice(lua_State *L, int idx, struct model *m)
             ah_json_check(ah_buf_str(given), given->n, 0, &v, &err) != 0 ||
             ah_chat_request_choice(v, &m->names, wire, &err) != 0)
             raise_error(L, &err);
-        replace_text(L, &m->tool_choice, ah_buf_str(wire));
+        ah_lua_oaopts_text(L, &m->tool_choice, ah_buf_str(wire));
     }
     lua_settop(L, top + 1);
     if (lua_getfield(L, idx, "parallel_tool_calls") != LUA_TNIL)
@@ -440,12 +391,13 @@ static struct model *check_call(lua_State *L, const char *name)
     }
     const struct model *from = m;
     m = push_copy(L, 1);
-    replace_text(L, &m->tools, from->tools);
-    replace_text(L, &m->tool_choice, from->tool_choice);
+    ah_lua_oaopts_text(L, &m->tools, from->tools);
+    ah_lua_oaopts_text(L, &m->tool_choice, from->tool_choice);
     m->parallel = from->parallel;
     for (size_t i = 0; i < from->names.count; i++)
         if (ah_chat_names_add(&m->names, &from->names.items[i]) != 0)
             luaL_error(L, "out of memory");
+    ah_lua_oaopts_read_call(L, 3, &m->opts);
     read_common(L, 3, m, name);
     lua_replace(L, 1);
     return m;
@@ -457,18 +409,9 @@ static struct ah_openai_op *start_call(lua_State *L, const struct model *m, stru
     struct ah_openai_op *op = NULL;
     struct ah_buf *body = ah_luax_guard_buf(L, BODY_BYTES);
     if (write_body(L, m, 2, body, err) == 0) {
-        req->base_url = m->base_url;
-        req->api_key = m->api_key;
+        ah_lua_oaopts_put(L, &m->opts, req);
         req->body = body->p;
         req->body_n = body->n;
-        req->connect_ms = m->limits.connect_ms;
-        req->first_byte_ms = m->limits.first_byte_ms;
-        req->idle_ms = m->limits.idle_ms;
-        req->total_ms = m->limits.total_ms;
-        req->retry = m->limits.retry;
-        req->run = ah_task_run(L);
-        req->parent = ah_task_span(L);
-        req->name = m->name;
         req->prompt_file = m->prompt_file;
         req->prompt_sha256 = m->prompt_sha256;
         op = ah_openai_call(ah_lua_of(L)->openai, req, err);
@@ -553,18 +496,13 @@ static void set_metadata(lua_State *L, const struct ah_openai_op *op, const stru
     set_text(L, "id", op->chat.id);
     set_text(L, "system_fingerprint", op->chat.fingerprint);
     set_text(L, "service_tier", op->chat.tier);
-    set_text(L, "request_id", op->request_id);
-    lua_pushinteger(L, op->attempts);
-    lua_setfield(L, -2, "attempts");
-    lua_pushnumber(L, (double)op->waited_ms / 1000);
-    lua_setfield(L, -2, "waited");
+    ah_lua_oaplain_set_call(L, op);
     lua_setfield(L, -2, "response_metadata");
 }
 
 static void push_message(lua_State *L, const struct model *m, const struct ah_openai_op *op)
 {
     const struct ah_chat_choice *ch = ah_chat_first(&op->chat);
-    struct ah_json usage;
     lua_createtable(L, 0, 8);
     set_text(L, "role", "assistant");
     if (ch->has_content)
@@ -576,15 +514,7 @@ static void push_message(lua_State *L, const struct model *m, const struct ah_op
     set_calls(L, m, ch, false);
     set_calls(L, m, ch, true);
     set_metadata(L, op, ch);
-    if (op->usage_metadata.n &&
-        ah_json_check(op->usage_metadata.p, op->usage_metadata.n, 0, &usage, NULL) == 0) {
-        ah_luajson_push(L, usage);
-        lua_setfield(L, -2, "usage_metadata");
-    }
-    if (op->cost >= 0) {
-        lua_pushnumber(L, op->cost);
-        lua_setfield(L, -2, "cost");
-    }
+    ah_lua_oaplain_set_usage(L, op);
 }
 
 /* message, or nil and the error, of an op that is done. */
@@ -854,12 +784,16 @@ static const luaL_Reg model_methods[] = {
 
 static const luaL_Reg functions[] = {
     {"chat_model", l_chat_model},
+    {"embeddings", ah_lua_oaplain_embeddings},
+    {"models", ah_lua_oaplain_models},
+    {"moderations", ah_lua_oaplain_moderations},
     {NULL, NULL},
 };
 
 int luaopen_host_openai(lua_State *L)
 {
     ah_luax_class(L, MODEL_MT, model_methods, m_model_release);
+    ah_lua_oaplain_open(L);
     ah_luax_class(L, STREAM_MT, stream_methods, m_stream_release);
     luaL_getmetatable(L, STREAM_MT);
     lua_pushcfunction(L, m_stream_call);

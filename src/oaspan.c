@@ -2,7 +2,6 @@
  * them). Called by openai.c. Never decides what is called, never sends. See oaspan.h. */
 #include "oaspan.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +74,7 @@ static void put_stop(struct ah_span *span, struct ah_json stop)
     ah_buf_drop(&b);
 }
 
-static void put_request_metadata(struct ah_span *span, struct ah_json metadata)
+static void put_members(struct ah_span *span, struct ah_json metadata)
 {
     if (metadata.type != AH_JSON_OBJECT)
         return;
@@ -118,7 +117,7 @@ static void put_settings(struct ah_span *span, struct ah_json sent)
                  max.type != AH_JSON_NONE ? max : ah_json_get(body, "max_completion_tokens"));
     put_stop(span, ah_json_get(body, "stop"));
     put_invocation_params(span, body);
-    put_request_metadata(span, ah_json_get(body, "metadata"));
+    put_members(span, ah_json_get(body, "metadata"));
     ah_buf_drop(&settings);
 }
 
@@ -144,21 +143,34 @@ struct ah_span *ah_oaspan_start(const struct ah_openai_req *req, enum ah_span_ty
 
 /* --- the end ------------------------------------------------------------------------------------------ */
 
-void ah_oaspan_headers(struct ah_span *span, const struct ah_http_res *res)
+int ah_oaspan_gateway(const struct ah_http_res *res, struct ah_buf *to)
 {
     static const char gateway[] = "x-litellm-";
     const char *line = ah_buf_str(&res->headers);
-    for (int i = 0; span && *line && i < HEADERS_COUNT;) {
-        size_t n = strcspn(line, "\n"), name = strcspn(line, ":\n");
-        if (name < n && strncmp(line, gateway, sizeof gateway - 1) == 0) {
-            char key[64], value[256];
-            snprintf(key, sizeof key, "%.*s", (int)name, line);
-            snprintf(value, sizeof value, "%.*s", (int)(n - name > 2 ? n - name - 2 : 0), line + name + 2);
-            ah_span_metadata_str(span, key, value);
-            i++;
-        }
-        line += n + (line[n] == '\n');
+    struct ah_json_writer w;
+    int count = 0;
+    ah_json_begin(&w, to, NULL);
+    ah_json_object(&w);
+    for (size_t n; *line && count < HEADERS_COUNT; line += n + (line[n] == '\n')) {
+        n = strcspn(line, "\n");
+        size_t name = strcspn(line, ":\n");
+        if (name + 2 > n || strncmp(line, gateway, sizeof gateway - 1) != 0)
+            continue;
+        ah_json_keyn(&w, line, name);
+        ah_json_put_strn(&w, line + name + 2, n - name - 2);
+        count++;
     }
+    ah_json_end_object(&w);
+    if (!count)
+        ah_buf_clear(to);
+    return count;
+}
+
+void ah_oaspan_headers(struct ah_span *span, const struct ah_buf *gateway)
+{
+    struct ah_json v;
+    if (span && gateway->n && ah_json_check(gateway->p, gateway->n, 0, &v, NULL) == 0)
+        put_members(span, v);
 }
 
 int ah_oaspan_without_usage(struct ah_json body, struct ah_buf *to)

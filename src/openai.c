@@ -28,7 +28,7 @@
 #define WAIT_TOLD_MS 2000             /* waits from here on are told to a person */
 
 /* What a compatible server was found not to take. */
-enum { QUIRK_NO_STREAM_OPTIONS = 1, QUIRK_MAX_COMPLETION_TOKENS = 2 };
+enum { QUIRK_NO_STREAM_OPTIONS = 1, QUIRK_MAX_COMPLETION_TOKENS = 2, QUIRK_NO_BASE64 = 4 };
 
 struct quirk {
     char *base, *model; /* model NULL: all of them */
@@ -111,6 +111,8 @@ static void apply_quirks(struct ah_provider *p, int flags)
         p->stream_usage = false;
     if (flags & QUIRK_MAX_COMPLETION_TOKENS)
         p->max_tokens = AH_PROVIDER_SECOND;
+    if (flags & QUIRK_NO_BASE64)
+        p->base64 = false;
 }
 
 static int quirks_of(const struct ah_openai *o, const char *base, const char *model)
@@ -420,7 +422,13 @@ static void on_retry(void *arg, int attempt, int64_t wait_ms, const struct ah_er
 
 static int write_body(const struct call *c, struct ah_buf *to)
 {
-    return c->body.type == AH_JSON_NONE ? 0 : ah_provider_write(&c->provider, c->body, c->stream, to);
+    if (c->body.type == AH_JSON_NONE)
+        return 0;
+    if (c->endpoint->talks)
+        return ah_provider_write(&c->provider, c->body, c->stream, to);
+    if (c->endpoint->type == AH_SPAN_EMBEDDING)
+        return ah_provider_write_embeddings(&c->provider, c->body, to);
+    return ah_buf_add(to, c->body.p, c->body.n);
 }
 
 static int64_t time_left(const struct call *c)
@@ -568,8 +576,7 @@ static void end_span(struct call *c, const struct ah_error *failed, bool cancell
         snprintf(text, sizeof text, "%s: %s", ah_err_kind_name(failed->kind), failed->message);
     ah_buf_init(&outputs, BODY_BYTES);
     bool has = (!failed || c->endpoint->talks) && write_outputs(c, &outputs) == 0;
-    if (c->http)
-        ah_oaspan_headers(c->span, &c->http->res);
+    ah_oaspan_headers(c->span, &c->pub.gateway);
     if (!failed && (c->pub.has_usage || c->pub.cost >= 0))
         ah_span_usage(c->span, c->pub.usage_metadata.p, c->pub.usage_metadata.n, c->pub.tokens.input,
                       c->pub.tokens.output, c->pub.cost);
@@ -591,6 +598,7 @@ static void finish(struct call *c, struct ah_error *err)
         c->pub.attempts += c->http->res.attempts;
         c->pub.waited_ms += c->http->res.waited_ms;
         ah_http_request_id(&c->http->res, c->pub.request_id, sizeof c->pub.request_id);
+        ah_oaspan_gateway(&c->http->res, &c->pub.gateway);
     }
     ah_secret_mask_str(c->o->core->secrets, err->message, sizeof err->message);
     if (err->kind != AH_NONE && c->later)
@@ -633,6 +641,9 @@ static bool try_otherwise(struct call *c, const struct ah_error *failed)
              (strcmp(failed->code, "unsupported_parameter") == 0 ||
               strstr(failed->message, "'max_completion_tokens'")))
         quirk = QUIRK_MAX_COMPLETION_TOKENS;
+    else if (c->endpoint->type == AH_SPAN_EMBEDDING && c->provider.base64 &&
+             strcmp(param, "encoding_format") == 0 && !has_member(c, "encoding_format"))
+        quirk = QUIRK_NO_BASE64;
     if (!quirk)
         return false;
     remember_quirk(c->o, c->target.base, quirk == QUIRK_NO_STREAM_OPTIONS ? NULL : c->model, quirk);
@@ -686,6 +697,7 @@ static void free_call(struct ah_op *op)
     ah_timer_stop(&c->drain);
     ah_chat_drop(&c->pub.chat);
     ah_buf_drop(&c->pub.usage_metadata);
+    ah_buf_drop(&c->pub.gateway);
     ah_sse_drop(&c->sse);
     ah_buf_drop(&c->pub.body);
     ah_span_unref(c->span);
@@ -800,6 +812,7 @@ static struct call *new_call(struct ah_openai *o, const struct ah_openai_req *re
     ah_sse_init(&c->sse, on_event, NULL);
     ah_buf_init(&c->pub.body, AH_HTTP_BODY_BYTES);
     ah_buf_init(&c->pub.usage_metadata, 4096);
+    ah_buf_init(&c->pub.gateway, AH_HTTP_HEADER_BYTES);
     return c;
 }
 

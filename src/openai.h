@@ -57,6 +57,7 @@ struct ah_openai_op {
     struct ah_chat_tokens tokens;
     bool has_usage;
     struct ah_buf usage_metadata; /* JSON, in LangSmith's words; empty when nothing is known */
+    struct ah_buf gateway;        /* JSON: what LiteLLM's headers say of the call; empty: nothing */
     double cost;                  /* USD; < 0: unknown */
     int attempts;
     int64_t waited_ms;

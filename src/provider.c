@@ -305,3 +305,11 @@ int ah_provider_write(const struct ah_provider *p, struct ah_json body, bool str
         ah_buf_adds(to, ",\"stream_options\":{\"include_usage\":true}");
     return ah_buf_addc(to, '}');
 }
+
+int ah_provider_write_embeddings(const struct ah_provider *p, struct ah_json body, struct ah_buf *to)
+{
+    ah_buf_add(to, body.p, body.n - 1);
+    if (p->base64 && ah_json_get(body, "encoding_format").type == AH_JSON_NONE)
+        ah_buf_adds(to, ",\"encoding_format\":\"base64\"");
+    return ah_buf_addc(to, '}');
+}

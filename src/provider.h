@@ -39,5 +39,7 @@ bool ah_provider_is_openai(struct ah_url_part host);
 int ah_provider_set(struct ah_provider *p, struct ah_json given, struct ah_error *err);
 /* A chat request as this server takes it; `stream` adds what asks for a stream. -1: `to` is full. */
 int ah_provider_write(const struct ah_provider *p, struct ah_json body, bool stream, struct ah_buf *to);
+/* The same of embeddings: vectors as base64 where nobody says otherwise. */
+int ah_provider_write_embeddings(const struct ah_provider *p, struct ah_json body, struct ah_buf *to);
 
 #endif

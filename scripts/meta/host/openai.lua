@@ -1,19 +1,34 @@
 ---@meta host.openai
--- Chat completions of OpenAI and of every server that speaks the same (LiteLLM, Ollama, vLLM). Base URL and key come from
--- the options, else LITELLM_BASE_URL with LITELLM_API_KEY, else OPENAI_BASE_URL (or OPENAI_API_BASE) with OPENAI_API_KEY.
+-- Chat completions, embeddings, moderations and models of OpenAI and of every server that speaks the same (LiteLLM, Ollama,
+-- vLLM, llama.cpp). Base URL and key come from the options, else LITELLM_BASE_URL with LITELLM_API_KEY, else OPENAI_BASE_URL (or OPENAI_API_BASE) with OPENAI_API_KEY.
 -- Each call is a span of its own.
 
 ---@class host.openai
 local openai = {}
 
----Any parameter of chat completions may be given beside these; it is sent as it is.
----@class host.openai.ModelOptions
----@field model string
+---How a server differs from OpenAI. What is known by the base URL may be set one by one here.
+---@class host.openai.Provider
+---@field name? "openai"|"litellm"|"ollama"|"llama.cpp"|"vllm"|"openrouter"|"deepseek"|"other" whose row to begin with
+---@field max_tokens? "max_tokens"|"max_completion_tokens"|"as_given" what the limit of an answer is called
+---@field system_role? "system"|"developer"|"as_given" the role of instructions
+---@field stream_usage? boolean stream_options.include_usage may be sent
+---@field strict? boolean `strict` of tools and schemas may be sent
+---@field parallel_tool_calls? boolean the parameter may be sent
+---@field null_content? boolean an assistant message that only calls has content null, not ""
+---@field nested_schema? boolean response_format has OpenAI's member json_schema, not `schema` beside type
+---@field base64? boolean embeddings may be asked for as base64
+
+---@class host.openai.Options
 ---@field base_url? string
 ---@field api_key? string|host.Secret
 ---@field timeout? number|host.http.Timeout over all attempts
 ---@field retry? host.http.Retry|false
----@field name? string of the span; "ChatOpenAI"
+---@field name? string of the span
+---@field provider? string|host.openai.Provider
+
+---Any parameter of chat completions may be given beside these; it is sent as it is.
+---@class host.openai.ModelOptions: host.openai.Options
+---@field model string
 ---@field prompt? { file?: string, sha256?: string } where the prompt came from, for the span
 ---@field temperature? number
 ---@field top_p? number
@@ -75,6 +90,7 @@ local Model = {}
 ---@field request_id? string
 ---@field attempts integer
 ---@field waited number seconds between attempts
+---@field headers? table<string, string> what LiteLLM says of the call: x-litellm-*
 
 ---An answer. It may go back into the messages as it is.
 ---@class host.openai.Message
@@ -140,5 +156,35 @@ function Stream:close() end
 ---@param opts host.openai.ModelOptions
 ---@return host.openai.Model
 function openai.chat_model(opts) end
+
+---Any parameter of the service may be given beside these: dimensions, user, encoding_format.
+---@class host.openai.EmbeddingOptions: host.openai.Options
+---@field model string
+---@field input string|string[]|integer[]|integer[][] any number of texts: they go in requests of at most 2048
+
+---@class host.openai.Embeddings
+---@field data { embedding: number[] }[] in the order of the inputs
+---@field model string
+---@field usage_metadata? host.openai.Usage of all requests
+---@field cost? number USD; nil when unknown
+---@field response_metadata { attempts: integer, waited: number, request_id?: string, headers?: table<string, string> }
+
+---Vectors of texts. They are asked for as base64 and come back as numbers.
+---@param opts host.openai.EmbeddingOptions
+---@return host.openai.Embeddings?
+---@return host.Error?
+function openai.embeddings(opts) end
+
+---Whether texts or pictures are harmful: { id, model, results = { { flagged, categories, category_scores } } }.
+---@param opts { input: string|table[]|string[], model?: string, base_url?: string, api_key?: string|host.Secret }
+---@return table?
+---@return host.Error?
+function openai.moderations(opts) end
+
+---The models that there are: { { id, created, owned_by }, … }; with `id`, that one.
+---@param opts? { id?: string, base_url?: string, api_key?: string|host.Secret }
+---@return table?
+---@return host.Error?
+function openai.models(opts) end
 
 return openai
