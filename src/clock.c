@@ -1,6 +1,8 @@
 /* The only file that reads the system's clocks. Called by loop, trace, services and bindings. */
 #include "clock.h"
 
+#include "fault.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +16,7 @@ int64_t ah_clock_wall_us(struct ah_clock *c)
     } else {
         struct timespec t;
         clock_gettime(CLOCK_REALTIME, &t);
-        now = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+        now = ah_fault_clock((int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000);
     }
     if (now < c->last_us)
         now = c->last_us;

@@ -7,6 +7,7 @@
 #include "http.h"
 
 #include "config.h"
+#include "fault.h"
 #include "limits.h"
 #include "log.h"
 #include "url.h"
@@ -172,6 +173,8 @@ static size_t on_read(char *to, size_t size, size_t count, void *arg)
     memcpy(to, i->body + i->sent, n);
     i->sent += n;
     i->active_us = ah_clock_mono_us();
+    if (!i->self->res.first_byte_sent)
+        ah_fault_at("body");
     i->self->res.first_byte_sent = true;
     return n;
 }
@@ -200,6 +203,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
     size_t n = size * count, keep = n;
     int64_t now = ah_clock_mono_us();
     i->active_us = now;
+    if (!res->answer_began)
+        ah_fault_at("answer");
     res->answer_began = true;
     while (keep > 0 && (line[keep - 1] == '\r' || line[keep - 1] == '\n'))
         keep--;
@@ -345,6 +350,7 @@ static void finish(struct ah_http_impl *i, struct ah_error *err)
     op->res.done_us = ah_clock_mono_us() - i->began_us;
     err->attempts = op->res.attempts;
     err->waited_ms = op->res.waited_ms;
+    ah_fault_at("result");
     ah_op_finish(&op->op, err);
 }
 
@@ -850,6 +856,7 @@ static void start_attempt(struct ah_ready *r)
         return;
     }
     set_options(i, i->easy);
+    ah_fault_at("send");
     h->in_flight++;
     if (curl_multi_add_handle(h->multi, i->easy) != CURLM_OK) {
         release_easy(i);

@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "fault.h"
 #include "limits.h"
 #include "log.h"
 #include "lswire.h"
@@ -385,6 +386,7 @@ static bool take_lease(struct dest *d)
     /* Our own "lease out" may still be queued: it must not take away what we get now. */
     if (ah_store_flush(store) != AH_STORE_OK || ah_store_lease(store, d->n, &got, NULL) != 0 || !got)
         return false;
+    ah_fault_at("lease");
     d->leased = true;
     d->retry = false;
     d->created.n = 0;
@@ -735,6 +737,7 @@ static void on_answer(struct ah_op *op, void *arg)
     b->op = NULL;
     d->in_flight--;
     s->in_flight--;
+    ah_fault_at("verdict");
     switch (judge(b, h, words)) {
     case DELIVERED:
         deliver(b);

@@ -4,6 +4,7 @@
  * Must never wait for a lock while the loop runs, never hold a transaction open across a return (but
  * for callbacks of reads), and never lose what is queued because the file is busy or broken: then the
  * same schema lives in memory. */
+#include "fault.h"
 #include "limits.h"
 #include "store_sql.h"
 
@@ -135,6 +136,9 @@ static int write_queue(struct ah_store *s)
     bool full = s->safe_next;
     if (full)
         set_sync(s, true);
+    ah_fault_at("begin");
+    if (ah_fault_is("full"))
+        sqlite3_exec(s->db, "PRAGMA max_page_count = 1", NULL, NULL, NULL); /* no page more than there are */
     int rc = ah_sql_begin(s);
     if (rc == SQLITE_OK) {
         rc = ah_sql_int(s, &s->last_seq, 0, S_MAX_SEQ, "");
@@ -142,7 +146,9 @@ static int write_queue(struct ah_store *s)
             rc = write_blobs(s);
         for (size_t i = 0; rc == SQLITE_OK && i < s->q.count; i++)
             rc = write_op(s, &s->q.ops[i]);
+        ah_fault_at("commit");
         rc = ah_sql_end(s, rc);
+        ah_fault_at("committed");
     }
     if (full)
         set_sync(s, false);
