@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAIT_S 300
+#define WAIT_S "300"
 #define WAIT_MAX_S 86400
 
 struct ah_scalekit_who ah_cmd_auth_who(const struct ah_cmd_ctx *ctx, const char *connection)
@@ -48,13 +48,10 @@ static void print_row(FILE *out, struct ah_json account)
 static void print_accounts(struct ah_cmd_ctx *ctx, const struct ah_json *accounts, size_t n)
 {
     if (ctx->json) {
-        fputc('[', ctx->out);
         for (size_t i = 0; i < n; i++) {
-            if (i)
-                fputc(',', ctx->out);
             print_json(ctx->out, accounts[i]);
+            fputc('\n', ctx->out);
         }
-        fputs("]\n", ctx->out);
         return;
     }
     fprintf(ctx->out, "%-20s  %-20s  %-28s  %-16s  %s\n", "CONNECTION", "STATUS", "ACCOUNT", "PROVIDER",
@@ -133,8 +130,6 @@ static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
     const char *user = ctx->options->user, *word = argc ? argv[0] : NULL;
     struct small_call list = {"list_connected_accounts", "identifier", user, "query", word, 99};
     struct small_call search = {"search_connected_accounts", "query", word, NULL, NULL, 30};
-    if (argc > 1 || (word && word[0] == '-'))
-        return ah_cmd_usage("auth", "auth ls takes at most one word to search for");
     struct ah_scalekit_op *op = start_call(ctx, word && !user ? &search : &list, &err);
     int code = end_op(ctx, op, &err);
     if (code == 0) {
@@ -244,33 +239,26 @@ static int show_link(struct ah_cmd_ctx *ctx, const char *connection)
     return code;
 }
 
-/* link CONNECTION [--wait [SECONDS]], in any order. */
+struct link_values {
+    double wait_s; /* < 0: only the link */
+};
+static const struct ah_option link_options[] = {
+    {.name = "--wait",
+     .kind = AH_OPTION_SECONDS,
+     .offset = offsetof(struct link_values, wait_s),
+     .argument = "SECONDS",
+     .preset = "-1",
+     .bare = WAIT_S,
+     .max = WAIT_MAX_S,
+     .help = "until the account is active (" WAIT_S "), with a new link when one expires"},
+    {0},
+};
+
 static int run_link(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    const char *connection = NULL;
-    bool wait = false;
-    double seconds = WAIT_S;
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--wait") == 0) {
-            char *end = NULL;
-            wait = true;
-            double given = i + 1 < argc ? strtod(argv[i + 1], &end) : 0;
-            if (i + 1 < argc && end != argv[i + 1] && *end == '\0') {
-                seconds = given;
-                i++;
-            }
-        } else if (argv[i][0] == '-' || connection) {
-            static const char *const names[] = {"--wait", NULL};
-            return ah_cmd_unknown("auth", argv[i], names);
-        } else {
-            connection = argv[i];
-        }
-    }
-    if (!connection)
-        return ah_cmd_usage("auth", "auth link needs the name of a connection");
-    if (!(seconds >= 0 && seconds <= WAIT_MAX_S))
-        return ah_cmd_usage("auth", "--wait takes seconds, from 0 to 86400");
-    return wait ? wait_active(ctx, connection, (int64_t)(seconds * 1000)) : show_link(ctx, connection);
+    const struct link_values *v = ctx->values;
+    (void)argc;
+    return v->wait_s < 0 ? show_link(ctx, argv[0]) : wait_active(ctx, argv[0], (int64_t)(v->wait_s * 1000));
 }
 
 /* --- verify, revoke ------------------------------------------------------------------------------- */
@@ -281,8 +269,7 @@ static int run_verify(struct ah_cmd_ctx *ctx, int argc, char **argv)
     struct ah_error err = {0};
     struct ah_scalekit_op *op = NULL;
     char url[2048];
-    if (argc != 1 || argv[0][0] == '-')
-        return ah_cmd_usage("auth", "auth verify needs the auth_request_id that user_verify_url was given");
+    (void)argc;
     struct small_call call = {
         "verify_connected_account_user", "auth_request_id", argv[0], "identifier", ctx->identifier, 0};
     if (has_user(ctx, &err))
@@ -317,22 +304,23 @@ static int end_account(struct ah_cmd_ctx *ctx, const char *connection, const cha
     return code;
 }
 
-/* revoke CONNECTION [--delete]: disconnects the account, which can be linked again; or deletes it. */
+struct revoke_values {
+    bool delete;
+};
+static const struct ah_option revoke_options[] = {
+    {.name = "--delete",
+     .kind = AH_OPTION_FLAG,
+     .offset = offsetof(struct revoke_values, delete),
+     .help = "for good: else it can be linked again"},
+    {0},
+};
+
+/* Disconnects the account, which can be linked again; or deletes it. */
 static int run_revoke(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    static const char *const names[] = {"--delete", NULL};
-    const char *connection = NULL;
-    bool delete = false;
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--delete") == 0)
-            delete = true;
-        else if (argv[i][0] == '-' || connection)
-            return ah_cmd_unknown("auth", argv[i], names);
-        else
-            connection = argv[i];
-    }
-    if (!connection)
-        return ah_cmd_usage("auth", "auth revoke needs the name of a connection");
+    const struct revoke_values *v = ctx->values;
+    const char *connection = argv[0];
+    (void)argc;
     struct ah_error err = {0};
     struct ah_scalekit_who who = ah_cmd_auth_who(ctx, connection);
     struct ah_scalekit_op *op = ah_scalekit_get_account(ctx->scalekit, &who, &err);
@@ -340,7 +328,7 @@ static int run_revoke(struct ah_cmd_ctx *ctx, int argc, char **argv)
     if (code == 0) {
         char id[128];
         ah_json_copy(ah_json_get(op->answer, "id"), id, sizeof id);
-        code = end_account(ctx, connection, id, delete);
+        code = end_account(ctx, connection, id, v->delete);
     }
     ah_op_unref(op ? &op->op : NULL);
     return code;
@@ -348,20 +336,61 @@ static int run_revoke(struct ah_cmd_ctx *ctx, int argc, char **argv)
 
 static int run_status(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    if (argc > 1 || (argc == 1 && argv[0][0] == '-'))
-        return ah_cmd_usage("auth", "auth status takes at most the name of a connection");
     return show_status(ctx, argc == 1 ? argv[0] : NULL);
 }
 
-int ah_cmd_auth_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
-{
-    static const char *const names[] = {"link", "ls", "revoke", "status", "verify", NULL};
-    static int (*const runs[])(struct ah_cmd_ctx *, int, char **) = {run_link, run_ls, run_revoke, run_status,
-                                                                     run_verify};
-    if (argc < 1)
-        return ah_cmd_usage("auth", "auth needs a sub-command");
-    for (size_t i = 0; names[i]; i++)
-        if (strcmp(argv[0], names[i]) == 0)
-            return runs[i](ctx, argc - 1, argv + 1);
-    return ah_cmd_unknown("auth", argv[0], names);
-}
+/* --- the table ------------------------------------------------------------------------------------ */
+
+static const struct ah_command auth_ls = {.name = "ls",
+                                          .words = "[WORD]",
+                                          .max_words = 1,
+                                          .summary =
+                                              "accounts of the environment, of --user, or that match a word",
+                                          .run = run_ls,
+                                          .needs_host = true};
+static const struct ah_command auth_status = {.name = "status",
+                                              .words = "[CONNECTION]",
+                                              .max_words = 1,
+                                              .complete = AH_COMPLETE_CONNECTION,
+                                              .summary =
+                                                  "the user's accounts; one: fails unless it is ACTIVE",
+                                              .run = run_status,
+                                              .needs_host = true};
+static const struct ah_command auth_link = {.name = "link",
+                                            .words = "CONNECTION",
+                                            .min_words = 1,
+                                            .max_words = 1,
+                                            .missing = "auth link needs the name of a connection",
+                                            .complete = AH_COMPLETE_CONNECTION,
+                                            .summary = "the link at which the user allows access",
+                                            .options = link_options,
+                                            .values = sizeof(struct link_values),
+                                            .run = run_link,
+                                            .needs_host = true};
+static const struct ah_command auth_verify = {
+    .name = "verify",
+    .words = "AUTH_REQUEST_ID",
+    .min_words = 1,
+    .max_words = 1,
+    .missing = "auth verify needs the auth_request_id that user_verify_url was given",
+    .summary = "end of custom verification: this user is who gave consent",
+    .run = run_verify,
+    .needs_host = true};
+static const struct ah_command auth_revoke = {.name = "revoke",
+                                              .words = "CONNECTION",
+                                              .min_words = 1,
+                                              .max_words = 1,
+                                              .missing = "auth revoke needs the name of a connection",
+                                              .complete = AH_COMPLETE_CONNECTION,
+                                              .summary = "disconnect the user's account",
+                                              .options = revoke_options,
+                                              .values = sizeof(struct revoke_values),
+                                              .run = run_revoke,
+                                              .needs_host = true};
+static const struct ah_command *const subs[] = {&auth_ls,     &auth_status, &auth_link,
+                                                &auth_verify, &auth_revoke, NULL};
+
+const struct ah_command ah_cmd_auth = {
+    .name = "auth",
+    .summary = "connected accounts: their state, links to authorize them, and their end",
+    .subs = subs};

@@ -19,8 +19,6 @@
 
 struct report {
     struct ah_cmd_ctx *ctx;
-    struct ah_json_writer w;
-    struct ah_buf json;
     int worst; /* exit code of the worst finding */
 };
 
@@ -30,18 +28,24 @@ static void say(struct report *r, const char *mark, const char *what, const char
     if (code > 0 && r->worst == 0)
         r->worst = code;
     if (r->ctx->json) {
-        ah_json_object(&r->w);
-        ah_json_key(&r->w, "check");
-        ah_json_put_str(&r->w, what);
-        ah_json_key(&r->w, "state");
-        ah_json_put_str(&r->w, mark);
-        ah_json_key(&r->w, "text");
-        ah_json_put_str(&r->w, text);
-        ah_json_end_object(&r->w);
+        struct ah_buf b;
+        struct ah_json_writer w;
+        ah_buf_init(&b, AH_SERVER_BODY_BYTES);
+        ah_json_begin(&w, &b, r->ctx->core->secrets);
+        ah_json_object(&w);
+        ah_json_key(&w, "check");
+        ah_json_put_str(&w, what);
+        ah_json_key(&w, "state");
+        ah_json_put_str(&w, mark);
+        ah_json_key(&w, "text");
+        ah_json_put_str(&w, text);
+        ah_json_end_object(&w);
+        fprintf(r->ctx->out, "%s\n", ah_buf_str(&b));
+        ah_buf_drop(&b);
     } else {
         fprintf(r->ctx->out, "%-4s %-10s %s\n", mark, what, text);
-        fflush(r->ctx->out);
     }
+    fflush(r->ctx->out);
 }
 
 static void say_error(struct report *r, const char *what, struct ah_error *err)
@@ -185,23 +189,21 @@ static void check_user(struct report *r)
     say(r, "ok", "user", text, 0);
 }
 
-int ah_cmd_doctor_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
+static int run_doctor(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
     struct report r = {.ctx = ctx};
+    (void)argc;
     (void)argv;
-    if (argc > 0)
-        return ah_cmd_usage("doctor", "it takes no words");
-    ah_buf_init(&r.json, AH_SERVER_BODY_BYTES);
-    ah_json_begin(&r.w, &r.json, ctx->core->secrets);
-    ah_json_array(&r.w);
     check_journal(&r);
     check_user(&r);
     check_scalekit(&r);
     check_model(&r);
     check_tracing(&r);
-    ah_json_end_array(&r.w);
-    if (ctx->json)
-        fprintf(ctx->out, "%s\n", ah_buf_str(&r.json));
-    ah_buf_drop(&r.json);
     return r.worst;
 }
+
+const struct ah_command ah_cmd_doctor = {
+    .name = "doctor",
+    .summary = "check settings, services, journal and tracing, and say what to do",
+    .run = run_doctor,
+    .needs_host = true};

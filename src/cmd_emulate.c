@@ -8,39 +8,54 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_one_of(const char *word, const char *const *names)
+struct values {
+    bool pending;
+    long port, seed; /* -1: not given */
+};
+static const struct ah_option options[] = {
+    {.name = "--port",
+     .kind = AH_OPTION_COUNT,
+     .offset = offsetof(struct values, port),
+     .argument = "N",
+     .preset = "-1",
+     .max = 65535,
+     .help = "where to listen; 0, and without: any free one"},
+    {.name = "--seed",
+     .kind = AH_OPTION_COUNT,
+     .offset = offsetof(struct values, seed),
+     .argument = "N",
+     .preset = "-1",
+     .help = "ids and chance of the services repeat with it"},
+    {.name = "--pending",
+     .kind = AH_OPTION_FLAG,
+     .offset = offsetof(struct values, pending),
+     .help = "accounts wait for authorization"},
+    {0},
+};
+
+static void put_number(struct ah_json_writer *w, const char *key, long v)
 {
-    for (; *names; names++)
-        if (strcmp(*names, word) == 0)
-            return true;
-    return false;
+    if (v < 0)
+        return;
+    ah_json_key(w, key);
+    ah_json_put_int(w, v);
 }
 
-static int read_words(struct ah_json_writer *w, int argc, char **argv)
+static void put_options(struct ah_json_writer *w, const struct ah_cmd_ctx *ctx)
 {
-    static const char *const names[] = {"--pending", "--port", "--scenario", "--seed", NULL};
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--pending") == 0) {
-            ah_json_key(w, "accounts");
-            ah_json_put_str(w, "pending");
-        } else if (i + 1 < argc && (strcmp(argv[i], "--port") == 0 || strcmp(argv[i], "--seed") == 0)) {
-            char *end;
-            long v = strtol(argv[i + 1], &end, 10);
-            if (*end || end == argv[i + 1] || v < 0)
-                return ah_cmd_usage("emulate", "--port and --seed take a number");
-            ah_json_key(w, argv[i] + 2);
-            ah_json_put_int(w, v);
-            if (v > 65535 && strcmp(argv[i], "--port") == 0)
-                return ah_cmd_usage("emulate", "--port takes a number from 0 (any free one) to 65535");
-            i++;
-        } else if (is_one_of(argv[i], names)) {
-            fprintf(stderr, "agenthost: %s needs a value\n", argv[i]);
-            return ah_cmd_usage("emulate", NULL);
-        } else {
-            return ah_cmd_unknown("emulate", argv[i], names);
-        }
+    const struct values *v = ctx->values;
+    ah_json_object(w);
+    if (v->pending) {
+        ah_json_key(w, "accounts");
+        ah_json_put_str(w, "pending");
     }
-    return 0;
+    put_number(w, "port", v->port);
+    if (ctx->options->scenario) {
+        ah_json_key(w, "scenario");
+        ah_json_put_str(w, ctx->options->scenario);
+    }
+    put_number(w, "seed", v->seed);
+    ah_json_end_object(w);
 }
 
 static void print_settings(struct ah_cmd_ctx *ctx, struct ah_json settings)
@@ -61,23 +76,20 @@ static void print_settings(struct ah_cmd_ctx *ctx, struct ah_json settings)
     fflush(ctx->out);
 }
 
-int ah_cmd_emulate_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
+static int run_emulate(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    struct ah_buf options;
+    struct ah_buf json_options;
     struct ah_json_writer w;
-    ah_buf_init(&options, AH_DOTENV_BYTES);
-    ah_json_begin(&w, &options, NULL);
-    ah_json_object(&w);
-    if (ctx->options->scenario) {
-        ah_json_key(&w, "scenario");
-        ah_json_put_str(&w, ctx->options->scenario);
-    }
-    int code = read_words(&w, argc, argv);
-    ah_json_end_object(&w);
-    if (code == 0 && ah_cmd_open(ctx, NULL, false, false, &code) == 0) {
+    int code = 0;
+    (void)argc;
+    (void)argv;
+    ah_buf_init(&json_options, AH_DOTENV_BYTES);
+    ah_json_begin(&w, &json_options, NULL);
+    put_options(&w, ctx);
+    if (ah_cmd_open(ctx, NULL, false, false, &code) == 0) {
         struct ah_error err = {0};
         struct ah_json settings;
-        char *json = ah_host_call(ctx->host, "emulator.boot", "process", ah_buf_str(&options), &err);
+        char *json = ah_host_call(ctx->host, "emulator.boot", "process", ah_buf_str(&json_options), &err);
         if (!json || ah_json_check(json, strlen(json), 0, &settings, &err) != 0) {
             code = ah_cmd_fail(ctx, &err);
         } else {
@@ -89,6 +101,13 @@ int ah_cmd_emulate_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
         ah_err_drop(&err);
         ah_cmd_close(ctx);
     }
-    ah_buf_drop(&options);
+    ah_buf_drop(&json_options);
     return code;
 }
+
+const struct ah_command ah_cmd_emulate = {.name = "emulate",
+                                          .summary =
+                                              "Scalekit, OpenAI and LangSmith on this machine, for tests",
+                                          .options = options,
+                                          .values = sizeof(struct values),
+                                          .run = run_emulate};

@@ -34,30 +34,23 @@ static void split_path(const char *path, char *folder, size_t folder_size, char 
         name[n - 4] = '\0';
 }
 
-/* --meta k=v ... as a JSON object (malloc'd; NULL when there are none). -1: a word without '='. */
-static int meta_json(const struct ah_cmd_options *o, char **out)
+/* --meta k=v ... as a JSON object (malloc'd; NULL when there are none). */
+static char *meta_json(const struct ah_cmd_options *o)
 {
     struct ah_buf b;
     struct ah_json_writer w;
-    *out = NULL;
     if (!o->meta[0])
-        return 0;
+        return NULL;
     ah_buf_init(&b, AH_DOTENV_BYTES);
     ah_json_begin(&w, &b, NULL);
     ah_json_object(&w);
     for (int i = 0; o->meta[i]; i++) {
         const char *equals = strchr(o->meta[i], '=');
-        if (!equals || equals == o->meta[i]) {
-            fprintf(stderr, "agenthost: --meta takes key=value, not '%s'\n", o->meta[i]);
-            ah_buf_drop(&b);
-            return -1;
-        }
         ah_json_keyn(&w, o->meta[i], (size_t)(equals - o->meta[i]));
         ah_json_put_str(&w, equals + 1);
     }
     ah_json_end_object(&w);
-    *out = ah_buf_take(&b, NULL);
-    return 0;
+    return ah_buf_take(&b, NULL);
 }
 
 /* --- what is printed --------------------------------------------------------------------------------------- */
@@ -80,6 +73,7 @@ static void print_masked(struct ah_cmd_ctx *ctx, const char *text)
 static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
 {
     if (ctx->json) {
+        ctx->said = true;
         struct ah_buf b;
         struct ah_json_writer w;
         ah_buf_init(&b, AH_SERVER_BODY_BYTES);
@@ -157,11 +151,9 @@ static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
 static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, bool emulate)
 {
     const struct ah_cmd_options *o = ctx->options;
-    char folder[4096], name[256], *meta;
+    char folder[4096], name[256], *meta = meta_json(o);
     int code = 0;
     split_path(path, folder, sizeof folder, name, sizeof name);
-    if (meta_json(o, &meta) != 0)
-        return 2;
     if (ah_cmd_open(ctx, folder, emulate, false, &code) != 0) {
         free(meta);
         return code;
@@ -212,14 +204,13 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
     return code;
 }
 
-int ah_cmd_run_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
+static int run_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    if (argc == 0)
-        return ah_cmd_usage("run", "which script?");
+    (void)argc;
     return run_script(ctx, argv[0], argv + 1, ctx->options->emulate);
 }
 
-int ah_cmd_demo_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
+static int run_demo(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
     (void)argc;
     if (!ctx->options->quiet)
@@ -238,3 +229,18 @@ int ah_cmd_demo_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
               stderr);
     return code;
 }
+
+const struct ah_command ah_cmd_run = {.name = "run",
+                                      .words = "FILE.lua [ARGS...]",
+                                      .summary = "run a script",
+                                      .min_words = 1,
+                                      .max_words = -1,
+                                      .missing = "which script?",
+                                      .complete = AH_COMPLETE_SCRIPT,
+                                      .run = run_run};
+const struct ah_command ah_cmd_demo = {.name = "demo",
+                                       .words = "[REQUEST...]",
+                                       .summary =
+                                           "an agent reads unread mail, on the emulator: no account, no key",
+                                       .max_words = -1,
+                                       .run = run_demo};

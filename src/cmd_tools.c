@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define ARGS_BYTES ((size_t)16 << 20)
+#define TOOL_BYTES ((size_t)16 << 20)
 #define LINE_BYTES 100 /* of a description in the list */
 
 /* --- ls ----------------------------------------------------------------------------------------- */
@@ -30,32 +31,38 @@ static void put_member(struct ah_json_writer *w, const char *key, struct ah_json
     ah_json_put(w, v);
 }
 
+static void put_tool(struct ah_json_writer *w, const struct ah_scalekit_tool *t)
+{
+    ah_json_object(w);
+    put_member(w, "annotations", t->annotations);
+    put_member(w, "connected_account_id", t->connected_account_id);
+    if (t->connection_name) {
+        ah_json_key(w, "connector");
+        ah_json_put_str(w, t->connection_name);
+    }
+    put_member(w, "description", t->description);
+    put_member(w, "input_schema", t->input_schema);
+    put_member(w, "name", t->name);
+    put_member(w, "provider", t->provider);
+    put_member(w, "tags", t->tags);
+    ah_json_end_object(w);
+}
+
+/* A line each. -1: a tool is too large. */
 static int print_tools_json(FILE *out, const struct ah_scalekit_op *op)
 {
     struct ah_buf b;
-    struct ah_json_writer w;
-    ah_buf_init(&b, (size_t)256 << 20);
-    ah_json_begin(&w, &b, NULL);
-    ah_json_array(&w);
-    for (size_t i = 0; i < op->tool_count; i++) {
-        const struct ah_scalekit_tool *t = &op->tools[i];
-        ah_json_object(&w);
-        put_member(&w, "annotations", t->annotations);
-        put_member(&w, "tags", t->tags);
-        put_member(&w, "connected_account_id", t->connected_account_id);
-        if (t->connection_name) {
-            ah_json_key(&w, "connector");
-            ah_json_put_str(&w, t->connection_name);
-        }
-        put_member(&w, "description", t->description);
-        put_member(&w, "input_schema", t->input_schema);
-        put_member(&w, "name", t->name);
-        put_member(&w, "provider", t->provider);
-        ah_json_end_object(&w);
+    bool failed = false;
+    ah_buf_init(&b, TOOL_BYTES);
+    for (size_t i = 0; i < op->tool_count && !failed; i++) {
+        struct ah_json_writer w;
+        ah_json_begin(&w, &b, NULL);
+        put_tool(&w, &op->tools[i]);
+        failed = b.failed;
+        if (!failed)
+            fprintf(out, "%s\n", ah_buf_str(&b));
+        ah_buf_clear(&b);
     }
-    ah_json_end_array(&w);
-    bool failed = b.failed;
-    fprintf(out, "%s\n", failed ? "[]" : ah_buf_str(&b));
     ah_buf_drop(&b);
     return failed ? -1 : 0;
 }
@@ -76,9 +83,6 @@ static void print_tools(struct ah_cmd_ctx *ctx, const struct ah_scalekit_op *op)
 static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
     struct ah_error err = {0};
-    for (int i = 0; i < argc; i++)
-        if (argv[i][0] == '-')
-            return ah_cmd_usage("tools", "tools ls takes names of connections only");
     const char **names = calloc((size_t)argc + 1, sizeof *names);
     for (int i = 0; names && i < argc; i++)
         names[i] = argv[i];
@@ -104,32 +108,46 @@ static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
 
 /* --- call --------------------------------------------------------------------------------------- */
 
-struct call {
-    const char *tool, *connection, *json; /* json: --args */
-    char named[420];                      /* the connection in CONNECTION/TOOL */
-    struct ah_buf args;
-    struct ah_json_writer w;
-    bool pairs; /* --arg was given */
+struct call_values {
+    const char *pairs[AH_OPTIONS_REPEAT_MAX + 1];
+    const char *json, *connection;
+};
+static const struct ah_option call_options[] = {
+    {.name = "--arg",
+     .kind = AH_OPTION_PAIRS,
+     .offset = offsetof(struct call_values, pairs),
+     .argument = "NAME=VALUE",
+     .help = "an argument: JSON if it reads as such, else a text (repeatable)"},
+    {.name = "--args",
+     .kind = AH_OPTION_TEXT,
+     .offset = offsetof(struct call_values, json),
+     .argument = "JSON",
+     .help = "all arguments, one object"},
+    {.name = "--connection",
+     .kind = AH_OPTION_TEXT,
+     .offset = offsetof(struct call_values, connection),
+     .argument = "NAME",
+     .complete = AH_COMPLETE_CONNECTION,
+     .help = "whose tool it is, when more than one has it"},
+    {0},
 };
 
-/* k=v: v is JSON if it reads as such, else a string. -1: no '='. */
-static int add_pair(struct call *c, const char *pair)
+struct call {
+    const char *tool, *connection;
+    char named[420]; /* the connection in CONNECTION/TOOL */
+    struct ah_buf args;
+};
+
+/* k=v: v is JSON if it reads as such, else a string. */
+static void put_pair(struct ah_json_writer *w, const char *pair)
 {
-    const char *eq = strchr(pair, '=');
+    const char *value = strchr(pair, '=') + 1;
     struct ah_json v;
-    if (!eq || eq == pair)
-        return -1;
-    if (!c->pairs) {
-        ah_json_begin(&c->w, &c->args, NULL);
-        ah_json_object(&c->w);
-        c->pairs = true;
-    }
-    ah_json_keyn(&c->w, pair, (size_t)(eq - pair));
-    if (ah_json_check(eq + 1, strlen(eq + 1), 0, &v, NULL) == 0)
-        ah_json_put(&c->w, v);
+    ah_json_keyn(w, pair, (size_t)(value - 1 - pair));
+    if (ah_json_check(value, strlen(value), 0, &v, NULL) == 0)
+        ah_json_put(w, v);
     else
-        ah_json_put_str(&c->w, eq + 1);
-    return 0;
+        ah_json_put_str(w, value);
 }
 
 /* CONNECTION/TOOL: no tool's name holds a slash. */
@@ -144,45 +162,28 @@ static void split_name(struct call *c)
     c->tool = slash + 1;
 }
 
-/* 0: read; else an exit code, and the reason was printed. */
-static int read_words(struct call *c, int argc, char **argv)
+static void put_pairs(struct ah_buf *out, const char *const *pairs)
 {
-    static const char *const options[] = {"--arg", "--args", "--connection", NULL};
-    for (int i = 0; i < argc; i++) {
-        const char *word = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
-        bool option =
-            strcmp(word, "--arg") == 0 || strcmp(word, "--args") == 0 || strcmp(word, "--connection") == 0;
-        if (option && !next)
-            return ah_cmd_usage("tools", "an option of tools call lacks its value");
-        if (strcmp(word, "--arg") == 0 && add_pair(c, next) != 0)
-            return ah_cmd_usage("tools", "--arg takes NAME=VALUE");
-        if (strcmp(word, "--args") == 0)
-            c->json = next;
-        else if (strcmp(word, "--connection") == 0)
-            c->connection = next;
-        else if (!option && (word[0] == '-' || c->tool))
-            return ah_cmd_unknown("tools", word, options);
-        else if (!option)
-            c->tool = word;
-        i += option;
-    }
-    if (!c->tool)
-        return ah_cmd_usage("tools", "tools call needs the name of a tool");
-    split_name(c);
-    if (c->json && c->pairs)
-        return ah_cmd_usage("tools", "give either --args or --arg, not both");
-    return 0;
+    struct ah_json_writer w;
+    ah_json_begin(&w, out, NULL);
+    ah_json_object(&w);
+    while (*pairs)
+        put_pair(&w, *pairs++);
+    ah_json_end_object(&w);
 }
 
-/* The arguments as one JSON object in c->args. */
-static int finish_args(struct call *c)
+/* The arguments as one JSON object in c->args. 0, or an exit code: the reason was printed. */
+static int read_args(struct ah_cmd_ctx *ctx, struct call *c)
 {
+    const struct call_values *values = ctx->values;
     struct ah_json v;
     struct ah_error err = {0};
-    if (c->pairs)
-        ah_json_end_object(&c->w);
+    if (values->json && values->pairs[0])
+        return ah_cmd_usage(ctx, "give either --args or --arg, not both");
+    if (values->json)
+        ah_buf_adds(&c->args, values->json);
     else
-        ah_buf_adds(&c->args, c->json ? c->json : "{}");
+        put_pairs(&c->args, values->pairs);
     if (ah_json_check(ah_buf_str(&c->args), c->args.n, AH_JSON_UNIQUE_KEYS, &v, &err) == 0 &&
         v.type == AH_JSON_OBJECT)
         return 0;
@@ -190,7 +191,7 @@ static int finish_args(struct call *c)
     snprintf(text, sizeof text, "the arguments are not one JSON object%s%s", err.kind ? ": " : "",
              err.kind ? err.message : "");
     ah_err_drop(&err);
-    return ah_cmd_usage("tools", text);
+    return ah_cmd_usage(ctx, text);
 }
 
 static enum ah_effect_class class_of(const struct ah_scalekit_tool *tool)
@@ -286,11 +287,12 @@ static int call_tool(struct ah_cmd_ctx *ctx, struct call *c)
 
 static int run_call(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    struct call c = {0};
+    const struct call_values *v = ctx->values;
+    struct call c = {.tool = argv[0], .connection = v->connection};
+    (void)argc;
+    split_name(&c);
     ah_buf_init(&c.args, ARGS_BYTES);
-    int code = read_words(&c, argc, argv);
-    if (code == 0)
-        code = finish_args(&c);
+    int code = read_args(ctx, &c);
     if (code == 0)
         code = call_tool(ctx, &c);
     ah_buf_drop(&c.args);
@@ -346,8 +348,7 @@ static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
     struct call c = {0};
     struct ah_error err = {0};
     int code = 0;
-    if (argc != 1 || argv[0][0] == '-')
-        return ah_cmd_usage("tools", "tools show needs the name of a tool");
+    (void)argc;
     c.tool = argv[0];
     split_name(&c);
     struct ah_scalekit_op *found = find_tools(ctx, &c, c.tool, &err);
@@ -365,14 +366,34 @@ static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
     return code;
 }
 
-int ah_cmd_tools_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
-{
-    static const char *const names[] = {"call", "ls", "show", NULL};
-    static int (*const runs[])(struct ah_cmd_ctx *, int, char **) = {run_call, run_ls, run_show};
-    if (argc < 1)
-        return ah_cmd_usage("tools", "tools needs a sub-command");
-    for (size_t i = 0; names[i]; i++)
-        if (strcmp(argv[0], names[i]) == 0)
-            return runs[i](ctx, argc - 1, argv + 1);
-    return ah_cmd_unknown("tools", argv[0], names);
-}
+/* --- the table ---------------------------------------------------------------------------------- */
+
+static const struct ah_command tools_ls = {.name = "ls",
+                                           .words = "[CONNECTION...]",
+                                           .max_words = -1,
+                                           .complete = AH_COMPLETE_CONNECTION,
+                                           .summary = "the tools that the user may run",
+                                           .run = run_ls,
+                                           .needs_host = true};
+static const struct ah_command tools_show = {.name = "show",
+                                             .words = "[CONNECTION/]TOOL",
+                                             .min_words = 1,
+                                             .max_words = 1,
+                                             .missing = "tools show needs the name of a tool",
+                                             .summary = "what one does and takes",
+                                             .run = run_show,
+                                             .needs_host = true};
+static const struct ah_command tools_call = {.name = "call",
+                                             .words = "[CONNECTION/]TOOL",
+                                             .min_words = 1,
+                                             .max_words = 1,
+                                             .missing = "tools call needs the name of a tool",
+                                             .summary = "run one; its answer is printed",
+                                             .options = call_options,
+                                             .values = sizeof(struct call_values),
+                                             .run = run_call,
+                                             .needs_host = true};
+static const struct ah_command *const subs[] = {&tools_ls, &tools_show, &tools_call, NULL};
+
+const struct ah_command ah_cmd_tools = {
+    .name = "tools", .summary = "the tools a user may run; show one, call one", .subs = subs};

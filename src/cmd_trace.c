@@ -16,6 +16,7 @@
 
 #define PUSH_MS 30000
 #define WAIT_MAX_S 86400
+#define VERIFY_S "15"
 #define LIMIT_MAX 100000
 #define EXIT_UNDELIVERED 4
 #define SHORT_N 8 /* of an id: its end, the beginning is the time */
@@ -61,43 +62,6 @@ static int find_run(struct ah_cmd_ctx *ctx, const char *id, struct found *to, st
 {
     struct finding f = {ctx->core->store, to};
     return ah_store_run_find(ctx->core->store, id, copy_run, &f, err);
-}
-
-/* --- options ---------------------------------------------------------------------------------------- */
-
-/* One option of a sub-command: a flag (value NULL), or one with a value. */
-struct option {
-    const char *name;
-    bool *flag;
-    const char **value;
-};
-
-/* Takes options, leaves at most one word in *word. 0, or the exit code. */
-static int read_options(int argc, char **argv, const struct option *options, const char **word)
-{
-    const char *names[8] = {0};
-    for (size_t i = 0; options[i].name; i++)
-        names[i] = options[i].name;
-    for (int i = 0; i < argc; i++) {
-        const struct option *o = options;
-        size_t n = strcspn(argv[i], "=");
-        while (o->name && (strlen(o->name) != n || strncmp(argv[i], o->name, n) != 0))
-            o++;
-        if (!o->name) {
-            if (argv[i][0] == '-' || !word || *word)
-                return ah_cmd_unknown("trace", argv[i], names);
-            *word = argv[i];
-        } else if (o->flag) {
-            *o->flag = true;
-        } else if (argv[i][n] == '=') {
-            *o->value = argv[i] + n + 1;
-        } else if (i + 1 < argc) {
-            *o->value = argv[++i];
-        } else {
-            return ah_cmd_usage("trace", "an option at the end needs a value");
-        }
-    }
-    return 0;
 }
 
 /* --- ls ------------------------------------------------------------------------------------------------ */
@@ -230,22 +194,42 @@ static int list_run(void *arg, const struct ah_store_run *run)
     return 0;
 }
 
+struct ls_values {
+    bool failed;
+    long limit;
+    const char *name;
+};
+static const struct ah_option ls_options[] = {
+    {.name = "--failed",
+     .kind = AH_OPTION_FLAG,
+     .offset = offsetof(struct ls_values, failed),
+     .help = "only runs that failed"},
+    {.name = "--limit",
+     .kind = AH_OPTION_COUNT,
+     .offset = offsetof(struct ls_values, limit),
+     .argument = "N",
+     .min = 1,
+     .max = LIMIT_MAX,
+     .help = "at most so many, the newest"},
+    {.name = "--name",
+     .kind = AH_OPTION_TEXT,
+     .offset = offsetof(struct ls_values, name),
+     .argument = "NAME",
+     .help = "only runs of that name"},
+    {0},
+};
+
 static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    const char *limit = NULL;
-    struct ah_store_filter filter = {.project = ctx->options->project, .identifier = ctx->options->user};
-    const struct option options[] = {
-        {"--failed", &filter.failed, NULL},   {"--limit", NULL, &limit},
-        {"--name", NULL, &filter.name},       {"--project", NULL, &filter.project},
-        {"--user", NULL, &filter.identifier}, {0}};
-    int code = read_options(argc, argv, options, NULL);
-    char *end = NULL;
-    long n = limit ? strtol(limit, &end, 10) : 0;
-    if (code == 0 && limit && (end == limit || *end || n < 1 || n > LIMIT_MAX))
-        code = ah_cmd_usage("trace", "--limit takes a number, from 1 to 100000");
-    if (code != 0)
-        return code;
-    filter.limit = (int)n;
+    (void)argc;
+    (void)argv;
+    const struct ls_values *v = ctx->values;
+    int code = 0;
+    struct ah_store_filter filter = {.project = ctx->options->project,
+                                     .identifier = ctx->options->user,
+                                     .failed = v->failed,
+                                     .limit = (int)v->limit,
+                                     .name = v->name};
     struct listing l = {ctx, 0};
     struct ah_error err = {0};
     if (ah_store_runs(ctx->core->store, &filter, list_run, &l, &err) != 0)
@@ -387,27 +371,33 @@ static int print_spans(struct ah_cmd_ctx *ctx, const struct found *found)
     return code;
 }
 
+struct show_values {
+    bool io;
+};
+static const struct ah_option show_options[] = {
+    {.name = "--io",
+     .kind = AH_OPTION_FLAG,
+     .offset = offsetof(struct show_values, io),
+     .help = "also what went in and came out of each span"},
+    {0},
+};
+
 static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    const char *id = NULL;
-    bool io = false;
-    const struct option options[] = {{"--io", &io, NULL}, {0}};
+    const struct show_values *v = ctx->values;
     struct found found;
     struct ah_error err = {0};
     struct ah_tree_opts opts = {.color = ctx->options->color};
-    int code = read_options(argc, argv, options, &id);
-    if (code != 0)
-        return code;
-    if (!id)
-        return ah_cmd_usage("trace", "which run? `agenthost trace ls` lists them; `last` is the newest");
-    if (find_run(ctx, id, &found, &err) != 0) {
+    int code = 0;
+    (void)argc;
+    if (find_run(ctx, argv[0], &found, &err) != 0) {
         code = ah_cmd_fail(ctx, &err);
     } else if (!ctx->json) {
         fprintf(ctx->out, "%s  %s  %s\n", found.id, state_names[found.state], delivery_names[found.delivery]);
         if (ah_tree_print(ctx->core->store, found.key, &opts, ctx->out, &err) != 0)
             code = ah_cmd_fail(ctx, &err);
     }
-    if (code == 0 && (io || ctx->json))
+    if (code == 0 && (v->io || ctx->json))
         code = print_spans(ctx, &found);
     ah_err_drop(&err);
     return code;
@@ -483,16 +473,11 @@ static int say_untraced(void)
 
 static int run_push(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    const char *id = NULL;
-    const struct option options[] = {{0}};
     struct found found;
     struct ah_error err = {0};
-    int code = read_options(argc, argv, options, &id);
-    if (code != 0)
-        return code;
-    if (!id)
-        return ah_cmd_usage("trace", "which run? `agenthost trace ls` lists them; `last` is the newest");
-    if (find_run(ctx, id, &found, &err) != 0)
+    int code = 0;
+    (void)argc;
+    if (find_run(ctx, argv[0], &found, &err) != 0)
         code = ah_cmd_fail(ctx, &err);
     else if (!found.traced)
         code = say_untraced();
@@ -573,40 +558,70 @@ static int verify_found(struct ah_cmd_ctx *ctx, const struct found *found, int64
     return verify_run(ctx, found->id, timeout_ms, true);
 }
 
+struct verify_values {
+    double timeout_s;
+};
+static const struct ah_option verify_options[] = {
+    {.name = "--timeout",
+     .kind = AH_OPTION_SECONDS,
+     .offset = offsetof(struct verify_values, timeout_s),
+     .argument = "SECONDS",
+     .preset = VERIFY_S,
+     .max = WAIT_MAX_S,
+     .help = "how long to wait for it"},
+    {0},
+};
+
 static int run_verify(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    const char *id = NULL, *timeout = NULL;
-    const struct option options[] = {{"--timeout", NULL, &timeout}, {0}};
+    const struct verify_values *v = ctx->values;
     struct found found;
     struct ah_error err = {0};
-    char *end = NULL;
-    int code = read_options(argc, argv, options, &id);
-    double seconds = timeout ? strtod(timeout, &end) : AH_LANGSMITH_VERIFY_MS / 1000.0;
-    if (code == 0 && timeout && (end == timeout || *end || !(seconds >= 0 && seconds <= WAIT_MAX_S)))
-        code = ah_cmd_usage("trace", "--timeout takes seconds, from 0 to 86400");
-    if (code == 0 && !id)
-        code = ah_cmd_usage("trace", "which run? `agenthost trace ls` lists them; `last` is the newest");
-    if (code != 0)
-        return code;
-    int64_t ms = (int64_t)(seconds * 1000);
-    if (find_run(ctx, id, &found, &err) == 0)
+    int code = 0;
+    int64_t ms = (int64_t)(v->timeout_s * 1000);
+    (void)argc;
+    if (find_run(ctx, argv[0], &found, &err) == 0)
         code = verify_found(ctx, &found, ms);
-    else if (err.kind == AH_NOT_FOUND && ah_ids_is_uuid(id)) /* of another machine */
-        code = verify_run(ctx, id, ms, true);
+    else if (err.kind == AH_NOT_FOUND && ah_ids_is_uuid(argv[0])) /* of another machine */
+        code = verify_run(ctx, argv[0], ms, true);
     else
         code = ah_cmd_fail(ctx, &err);
     ah_err_drop(&err);
     return code;
 }
 
-int ah_cmd_trace_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
-{
-    static const char *const names[] = {"ls", "push", "show", "verify", NULL};
-    static int (*const subs[])(struct ah_cmd_ctx *, int, char **) = {run_ls, run_push, run_show, run_verify};
-    if (argc < 1)
-        return ah_cmd_usage("trace", "trace needs a sub-command");
-    for (size_t i = 0; names[i]; i++)
-        if (strcmp(argv[0], names[i]) == 0)
-            return subs[i](ctx, argc - 1, argv + 1);
-    return ah_cmd_unknown("trace", argv[0], names);
-}
+/* --- the table --------------------------------------------------------------------------------------------- */
+
+#define ONE_RUN                                                                                              \
+    .words = "RUN", .min_words = 1, .max_words = 1, .complete = AH_COMPLETE_RUN,                             \
+    .missing = "which run? `agenthost trace ls` lists them; `last` is the newest", .needs_host = true,       \
+    .reads_journal = true
+
+static const struct ah_command trace_ls = {.name = "ls",
+                                           .summary = "the runs of this machine, newest first",
+                                           .options = ls_options,
+                                           .values = sizeof(struct ls_values),
+                                           .run = run_ls,
+                                           .needs_host = true,
+                                           .reads_journal = true};
+static const struct ah_command trace_show = {ONE_RUN,
+                                             .name = "show",
+                                             .summary = "one run as a tree",
+                                             .options = show_options,
+                                             .values = sizeof(struct show_values),
+                                             .run = run_show};
+static const struct ah_command trace_push = {
+    ONE_RUN, .name = "push", .summary = "send it to LangSmith, also when it was not to be sent then",
+    .run = run_push};
+static const struct ah_command trace_verify = {ONE_RUN,
+                                               .name = "verify",
+                                               .summary = "wait until LangSmith has it; else exit 4",
+                                               .options = verify_options,
+                                               .values = sizeof(struct verify_values),
+                                               .run = run_verify};
+static const struct ah_command *const subs[] = {&trace_ls, &trace_show, &trace_push, &trace_verify, NULL};
+
+const struct ah_command ah_cmd_trace = {
+    .name = "trace",
+    .summary = "look at runs in the local journal, send them, check that they arrived",
+    .subs = subs};

@@ -3,9 +3,9 @@
  * its own. */
 #include "cmd.h"
 #include "config.h"
+#include "json.h"
 #include "log.h"
 #include "loop.h"
-#include "near.h"
 #include "op.h"
 #include "secret.h"
 #include "version.h"
@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define SAME_SIGNAL_MS 100
+#define EXIT_USAGE 2
+#define HELP_BYTES ((size_t)65536)
 #define STUCK_S 5 /* from the first signal to the end, when the loop does not turn */
 
 static volatile int interrupted; /* signals seen */
@@ -39,262 +41,157 @@ static int run_version(struct ah_cmd_ctx *ctx, int argc, char **argv)
     return 0;
 }
 
-static void print_help(FILE *to)
+static void print_help(FILE *to, const struct ah_options_found *f)
 {
-    fputs("agenthost runs AI agents written as Lua scripts.\n\n"
-          "  agenthost FILE.lua [ARGS...]     the same as: agenthost run FILE.lua [ARGS...]\n\n"
-          "Commands:\n",
-          to);
-    for (const struct ah_cmd *c = ah_cmds; c->name; c++)
-        fprintf(to, "  %-9s %s\n", c->name, c->summary);
-    fputs(
-        "\nOptions (before or after a command's own words):\n"
-        "  --emulate          run the built-in emulator and use only it: no account, no key\n"
-        "  --user ID          whose accounts to use (else the script's identifier, else AGENTHOST_USER)\n"
-        "  --model NAME       the model (else the script's, else the prompt's, else gpt-4o)\n"
-        "  --project NAME     LangSmith project      --tag T   a tag (repeatable)\n"
-        "  --meta K=V         metadata (repeatable)  --verify  read the trace back, exit 4 if it is not "
-        "there\n"
-        "  --env FILE         settings file instead of .env of the script's and the working folder\n"
-        "  --scripts DIR      more Lua modules and prompts\n"
-        "  --no-trace         no spans               --no-journal  allow unsafe calls without a journal\n"
-        "  --json             machine-readable answer on stdout\n"
-        "  --memory MB        of the scripts (1024)  --instructions N  without a wait (500000000; 0 = no "
-        "limit)\n"
-        "  -q, --quiet        no run tree            -v, --verbose     what the host does\n"
-        "  --                 what follows is the script's\n\n"
-        "Exit codes: 0 ok, 1 script error, 2 usage, 3 configuration, 4 service or network, 5 model refused,\n"
-        "11 waiting for authorization, 13 step limit, 16 outcome of an unsafe call unknown, 130 "
-        "interrupted.\n",
-        to);
-}
-
-static void unknown_command(const char *word)
-{
-    const char *names[32] = {0};
-    size_t n = 0;
-    for (const struct ah_cmd *c = ah_cmds; c->name && n < 31; c++)
-        names[n++] = c->name;
-    const char *near = ah_near_best(word, names);
-    fprintf(stderr, "agenthost: unknown command '%s'", word);
-    if (near)
-        fprintf(stderr, " (did you mean '%s'?)", near);
-    fputs("; `agenthost help` lists them\n", stderr);
+    struct ah_buf b;
+    ah_buf_init(&b, HELP_BYTES);
+    ah_options_help(f, &b);
+    if (f->depth == 1)
+        fputs("agenthost runs AI agents written as Lua scripts.\n\n"
+              "  agenthost FILE.lua [ARGS...]     the same as: agenthost run FILE.lua [ARGS...]\n\n",
+              to);
+    fputs(ah_buf_str(&b), to);
+    if (f->depth == 1)
+        fputs("  --                        what follows is the script's\n\n"
+              "Options may stand before or after a command's own words; `agenthost help COMMAND` has each "
+              "command's.\n"
+              "With --json a list is one JSON value a line, all else one value; an error is {\"error\":...} "
+              "there.\n\n"
+              "Exit codes: 0 ok, 1 script error, 2 usage, 3 configuration, 4 service or network, 5 model "
+              "refused,\n"
+              "10 waiting for approval, 11 waiting for authorization, 12 loop detected, 13 step limit,\n"
+              "14 token or money budget, 15 time limit, 16 outcome of an unsafe call unknown, 130 "
+              "interrupted.\n",
+              to);
+    ah_buf_drop(&b);
 }
 
 static int run_help(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
-    if (argc == 0) {
-        print_help(ctx->out);
+    struct ah_options_found found;
+    struct ah_error err = {0};
+    ah_options_find(&ah_cmd_root, &argc, argv, &found);
+    if (!found.unknown && argc > 0)
+        found.unknown = argv[0];
+    if (!found.unknown) {
+        print_help(ctx->out, &found);
         return 0;
     }
-    for (const struct ah_cmd *c = ah_cmds; c->name; c++) {
-        if (strcmp(c->name, argv[0]) == 0) {
-            fprintf(ctx->out, "usage: agenthost %s\n\n%s\n", c->usage, c->summary);
-            return 0;
-        }
-    }
-    unknown_command(argv[0]);
-    return 2;
+    struct ah_cmd_ctx asked = *ctx; /* about what was asked for */
+    asked.found = &found;
+    ah_options_unknown(&found, &err);
+    return ah_cmd_usage(&asked, err.message);
 }
 
-const struct ah_cmd ah_cmds[] = {
-    {.name = "run", .usage = "run FILE.lua [ARGS...]", .summary = "run a script", .run = ah_cmd_run_run},
-    {.name = "demo",
-     .usage = "demo [REQUEST...]",
-     .summary = "an agent reads unread mail, on the emulator: no account, no key",
-     .run = ah_cmd_demo_run},
-    {.name = "emulate",
-     .usage = "emulate [--port N] [--scenario FILE.lua] [--seed N] [--pending]",
-     .summary = "Scalekit, OpenAI and LangSmith on this machine, for tests",
-     .run = ah_cmd_emulate_run,
-     .own_options = true},
-    {.name = "trace",
-     .usage = "trace ls | show ID [--io] | push ID | verify ID [--timeout S]",
-     .summary = "look at runs in the local journal, send them, check that they arrived",
-     .run = ah_cmd_trace_run,
-     .needs_host = true,
-     .reads_journal = true,
-     .own_options = true},
-    {.name = "auth",
-     .usage = "auth ls [WORD] | status [CONNECTION] | link CONNECTION [--wait [SECONDS]] | verify "
-              "AUTH_REQUEST_ID | revoke CONNECTION [--delete]",
-     .summary = "connected accounts: their state, links to authorize them, and their end",
-     .run = ah_cmd_auth_run,
-     .needs_host = true,
-     .own_options = true},
-    {.name = "tools",
-     .usage = "tools ls [CONNECTION...] | show [CONNECTION/]TOOL | call [CONNECTION/]TOOL [--arg k=v ...] "
-              "[--args JSON] [--connection NAME]",
-     .summary = "the tools a user may run; show one, call one",
-     .run = ah_cmd_tools_run,
-     .needs_host = true,
-     .own_options = true},
-    {.name = "doctor",
-     .usage = "doctor",
-     .summary = "check settings, services, journal and tracing, and say what to do",
-     .run = ah_cmd_doctor_run,
-     .needs_host = true},
-    {.name = "scripts",
-     .usage = "scripts ls | --copy DIR",
-     .summary = "the Lua files and prompts inside the program; write them out for editing",
-     .run = ah_cmd_scripts_run,
-     .own_options = true},
-    {.name = "version", .usage = "version", .summary = "print the version", .run = run_version},
-    {.name = "help",
-     .usage = "help [COMMAND]",
-     .summary = "this, or the usage of one command",
-     .run = run_help},
+static const struct ah_command cmd_version = {
+    .name = "version", .summary = "print the version", .run = run_version};
+static const struct ah_command cmd_help = {.name = "help",
+                                           .words = "[COMMAND...]",
+                                           .summary = "this, or the words and options of one command",
+                                           .max_words = -1,
+                                           .complete = AH_COMPLETE_COMMAND,
+                                           .run = run_help};
+
+static const struct ah_command *const commands[] = {
+    &ah_cmd_run,    &ah_cmd_demo,    &ah_cmd_emulate, &ah_cmd_trace, &ah_cmd_auth, &ah_cmd_tools,
+    &ah_cmd_doctor, &ah_cmd_scripts, &cmd_version,    &cmd_help,     NULL};
+
+#define AT(field) offsetof(struct ah_cmd_options, field)
+static const struct ah_option common_options[] = {
+    {.name = "--emulate",
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(emulate),
+     .help = "run the built-in emulator and use only it: no account, no key",
+     .heading = "Options of every command"},
+    {.name = "--user",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(user),
+     .argument = "ID",
+     .help = "whose accounts to use (else the script's identifier, else AGENTHOST_USER)"},
+    {.name = "--project",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(project),
+     .argument = "NAME",
+     .help = "LangSmith project"},
+    {.name = "--env",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(env_file),
+     .argument = "FILE",
+     .complete = AH_COMPLETE_FILE,
+     .help = "settings file instead of .env of the script's and the working folder"},
+    {.name = "--scripts",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(scripts_dir),
+     .argument = "DIR",
+     .complete = AH_COMPLETE_DIR,
+     .help = "more Lua modules and prompts"},
+    {.name = "--scenario",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(scenario),
+     .argument = "FILE.lua",
+     .complete = AH_COMPLETE_SCRIPT,
+     .help = "what the emulator holds and does (docs/emulator.md)"},
+    {.name = "--json",
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(json),
+     .help = "machine-readable answer on stdout"},
+    {.name = "--quiet",
+     .letter = 'q',
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(quiet),
+     .help = "no run tree; errors only"},
+    {.name = "--verbose",
+     .letter = 'v',
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(verbose),
+     .help = "what the host does"},
+    {.name = "--no-journal",
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(no_journal),
+     .help = "allow unsafe calls without a journal"},
+    {.name = "--model",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(model),
+     .argument = "NAME",
+     .help = "the model (else the script's, else the prompt's, else gpt-4o)",
+     .heading = "Options of runs"},
+    {.name = "--stream",
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(stream),
+     .help = "show the answer as it is written"},
+    {.name = "--tag",
+     .kind = AH_OPTION_LIST,
+     .offset = AT(tags),
+     .argument = "T",
+     .help = "a tag of the trace (repeatable)"},
+    {.name = "--meta",
+     .kind = AH_OPTION_PAIRS,
+     .offset = AT(meta),
+     .argument = "key=value",
+     .help = "metadata of the trace (repeatable)"},
+    {.name = "--no-trace", .kind = AH_OPTION_FLAG, .offset = AT(no_trace), .help = "no spans"},
+    {.name = "--verify",
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(verify),
+     .help = "read the trace back, exit 4 if it is not there"},
+    {.name = "--memory",
+     .kind = AH_OPTION_COUNT,
+     .offset = AT(memory_mb),
+     .argument = "MB",
+     .help = "of the scripts (1024)"},
+    {.name = "--instructions",
+     .kind = AH_OPTION_COUNT,
+     .offset = AT(instructions),
+     .argument = "N",
+     .help = "without a wait (500000000; 0 = no limit)"},
     {0},
 };
 
-static const struct ah_cmd *find_command(const char *name)
-{
-    for (const struct ah_cmd *c = ah_cmds; c->name; c++)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    return NULL;
-}
-
-/* --- options ------------------------------------------------------------------------------------------------- */
-
-enum option_kind { OPT_FLAG, OPT_TEXT, OPT_NUMBER, OPT_LIST };
-
-struct option {
-    const char *name;
-    char letter;
-    enum option_kind kind;
-    size_t offset;
-};
-
-#define AT(field) offsetof(struct ah_cmd_options, field)
-static const struct option option_table[] = {
-    {"--json", 0, OPT_FLAG, AT(json)},
-    {"--emulate", 0, OPT_FLAG, AT(emulate)},
-    {"--no-trace", 0, OPT_FLAG, AT(no_trace)},
-    {"--no-journal", 0, OPT_FLAG, AT(no_journal)},
-    {"--quiet", 'q', OPT_FLAG, AT(quiet)},
-    {"--verbose", 'v', OPT_FLAG, AT(verbose)},
-    {"--verify", 0, OPT_FLAG, AT(verify)},
-    {"--stream", 0, OPT_FLAG, AT(stream)},
-    {"--env", 0, OPT_TEXT, AT(env_file)},
-    {"--user", 0, OPT_TEXT, AT(user)},
-    {"--model", 0, OPT_TEXT, AT(model)},
-    {"--project", 0, OPT_TEXT, AT(project)},
-    {"--scripts", 0, OPT_TEXT, AT(scripts_dir)},
-    {"--scenario", 0, OPT_TEXT, AT(scenario)},
-    {"--memory", 0, OPT_NUMBER, AT(memory_mb)},
-    {"--instructions", 0, OPT_NUMBER, AT(instructions)},
-    {"--tag", 0, OPT_LIST, AT(tags)},
-    {"--meta", 0, OPT_LIST, AT(meta)},
-};
-#define OPTION_COUNT (sizeof option_table / sizeof option_table[0])
-
-static const struct option *find_option(const char *word, size_t n)
-{
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct option *o = &option_table[i];
-        if ((strlen(o->name) == n && strncmp(o->name, word, n) == 0) ||
-            (o->letter && n == 2 && word[0] == '-' && word[1] == o->letter))
-            return o;
-    }
-    return NULL;
-}
-
-static int set_number(long *to, const struct option *o, const char *value)
-{
-    char *end;
-    long v = strtol(value, &end, 10);
-    if (end == value || *end || v < 0) {
-        fprintf(stderr, "agenthost: %s takes a number, not '%s'\n", o->name, value);
-        return -1;
-    }
-    *to = v;
-    return 0;
-}
-
-static int set_option(struct ah_cmd_options *to, const struct option *o, const char *value)
-{
-    void *field = (char *)to + o->offset;
-    const char **list = field;
-    size_t n = 0;
-    switch (o->kind) {
-    case OPT_FLAG:
-        *(bool *)field = true;
-        return 0;
-    case OPT_TEXT:
-        *(const char **)field = value;
-        return 0;
-    case OPT_NUMBER:
-        return set_number(field, o, value);
-    case OPT_LIST:
-        while (list[n])
-            n++;
-        if (n >= AH_CMD_REPEAT_MAX) {
-            fprintf(stderr, "agenthost: more than %d %s\n", AH_CMD_REPEAT_MAX, o->name);
-            return -1;
-        }
-        list[n] = value;
-        return 0;
-    }
-    return -1;
-}
-
-static int unknown_option(const char *word)
-{
-    const char *names[OPTION_COUNT + 1] = {0};
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        names[i] = option_table[i].name;
-    const char *near = ah_near_best(word, names);
-    fprintf(stderr, "agenthost: unknown option '%s'", word);
-    if (near)
-        fprintf(stderr, " (did you mean '%s'?)", near);
-    fputs("; `agenthost help` lists them; put -- before a script's own options\n", stderr);
-    return -1;
-}
-
-/* Takes the common options out of argv; the rest is left in order, without the "--". -1: said why. */
-static int take_options(struct ah_cmd_options *to, int *argc, char **argv, const struct ah_cmd *cmd)
-{
-    int kept = 0;
-    for (int i = 0; i < *argc; i++) {
-        char *word = argv[i];
-        if (strcmp(word, "--") == 0) {
-            while (++i < *argc)
-                argv[kept++] = argv[i];
-            break;
-        }
-        if (word[0] != '-' || !word[1]) {
-            argv[kept++] = word;
-            continue;
-        }
-        char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
-        const struct option *o = find_option(word, equals ? (size_t)(equals - word) : strlen(word));
-        if (!o && cmd && cmd->own_options) {
-            argv[kept++] = word;
-            continue;
-        }
-        if (!o)
-            return unknown_option(word);
-        const char *value = equals ? equals + 1 : NULL;
-        if (o->kind == OPT_FLAG && value) {
-            fprintf(stderr, "agenthost: %s takes no value\n", o->name);
-            return -1;
-        }
-        if (o->kind != OPT_FLAG && !value) {
-            if (i + 1 >= *argc) {
-                fprintf(stderr, "agenthost: %s needs a value\n", o->name);
-                return -1;
-            }
-            value = argv[++i];
-        }
-        if (set_option(to, o, value) != 0)
-            return -1;
-    }
-    argv[kept] = NULL;
-    *argc = kept;
-    return 0;
-}
+const struct ah_command ah_cmd_root = {.name = "agenthost",
+                                       .summary = "runs AI agents written as Lua scripts",
+                                       .options = common_options,
+                                       .values = sizeof(struct ah_cmd_options),
+                                       .subs = commands};
 
 /* --- shared by the commands ------------------------------------------------------------------------------------ */
 
@@ -365,34 +262,53 @@ int ah_cmd_wait(struct ah_cmd_ctx *ctx, struct ah_op *op)
     return op->err.kind == AH_NONE ? 0 : -1;
 }
 
+/* A program that reads stdout learns of the error too. */
+static void print_json_error(struct ah_cmd_ctx *ctx, const char *kind, const char *message, int code)
+{
+    struct ah_buf b;
+    struct ah_json_writer w;
+    if (!ctx->json || ctx->said)
+        return;
+    ctx->said = true;
+    ah_buf_init(&b, HELP_BYTES);
+    ah_json_begin(&w, &b, ctx->core ? ctx->core->secrets : NULL);
+    ah_json_object(&w);
+    ah_json_key(&w, "error");
+    ah_json_object(&w);
+    ah_json_key(&w, "kind");
+    ah_json_put_str(&w, kind);
+    ah_json_key(&w, "message");
+    ah_json_put_str(&w, message);
+    ah_json_end_object(&w);
+    ah_json_key(&w, "exit_code");
+    ah_json_put_int(&w, code);
+    ah_json_end_object(&w);
+    fprintf(ctx->out, "%s\n", ah_buf_str(&b));
+    ah_buf_drop(&b);
+}
+
 int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err)
 {
     char message[sizeof err->message];
+    int code = ah_err_exit_code(err->kind);
     memcpy(message, err->message, sizeof message);
     if (ctx->core) /* a script's own words may hold anything */
         ah_secret_mask_str(ctx->core->secrets, message, sizeof message);
     ah_log_plain(message, strlen(message));
+    print_json_error(ctx, ah_err_kind_name(err->kind), message, code);
     fprintf(stderr, "agenthost: %s\n", message[0] ? message : ah_err_kind_name(err->kind));
-    return ah_err_exit_code(err->kind);
+    return code;
 }
 
-int ah_cmd_unknown(const char *command, const char *word, const char *const *names)
+int ah_cmd_usage(struct ah_cmd_ctx *ctx, const char *message)
 {
-    const char *near = ah_near_best(word, names);
-    fprintf(stderr, "agenthost: unknown word '%s' after %s", word, command);
-    if (near)
-        fprintf(stderr, " (did you mean '%s'?)", near);
-    fputc('\n', stderr);
-    return ah_cmd_usage(command, NULL);
-}
-
-int ah_cmd_usage(const char *command, const char *message)
-{
-    const struct ah_cmd *c = find_command(command);
-    if (message)
-        fprintf(stderr, "agenthost: %s\n", message);
-    fprintf(stderr, "usage: agenthost %s\n", c ? c->usage : "COMMAND [OPTIONS]");
-    return 2;
+    struct ah_buf b;
+    print_json_error(ctx, "usage", message, EXIT_USAGE);
+    ah_buf_init(&b, HELP_BYTES);
+    ah_options_usage(ctx->found, &b);
+    fprintf(stderr, "agenthost: %s\nusage: %s\n", message, ah_buf_str(&b));
+    ah_buf_drop(&b);
+    return EXIT_USAGE;
 }
 
 /* --- main -------------------------------------------------------------------------------------------------------- */
@@ -453,7 +369,7 @@ static bool ends_with(const char *s, const char *end)
     return n > k && strcmp(s + n - k, end) == 0;
 }
 
-static int dispatch(struct ah_cmd_ctx *ctx, const struct ah_cmd *cmd, int argc, char **argv)
+static int dispatch(struct ah_cmd_ctx *ctx, const struct ah_command *cmd, int argc, char **argv)
 {
     int code = 0;
     if (cmd->needs_host && ah_cmd_open(ctx, NULL, ctx->options->emulate, cmd->reads_journal, &code) != 0)
@@ -467,64 +383,76 @@ static int dispatch(struct ah_cmd_ctx *ctx, const struct ah_cmd *cmd, int argc, 
     return code;
 }
 
-/* The command's name is the first word that is no common option (and no value of one); a file means
- * `run`. NULL: there is no word, or (*said) it is none that we know. */
-static const struct ah_cmd *find_word(int *argc, char **argv, bool *said)
+/* Is it meant without more ado: a file instead of a command's name? */
+static bool is_script(const char *word)
 {
-    *said = false;
-    for (int i = 0; i < *argc; i++) {
-        if (argv[i][0] == '-' && argv[i][1]) {
-            const struct option *o = find_option(argv[i], strlen(argv[i]));
-            i += o && o->kind != OPT_FLAG;
-            continue;
-        }
-        const struct ah_cmd *cmd = find_command(argv[i]);
-        if (cmd) {
-            memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof argv[0]);
-            (*argc)--;
-        } else if (ends_with(argv[i], ".lua") || access(argv[i], R_OK) == 0) {
-            cmd = find_command("run");
-        } else {
-            unknown_command(argv[i]);
-            *said = true;
-        }
-        return cmd;
-    }
-    return NULL;
+    return ends_with(word, ".lua") || access(word, R_OK) == 0;
 }
 
-int main(int argc, char **argv)
+/* Known before anything else is read, so that a mistake in the words is told the same way. */
+static bool wants_json(int argc, char **argv)
 {
-    struct ah_cmd_options options = {0};
-    struct ah_cmd_ctx ctx = {
-        .options = &options, .out = stdout, .program = argv[0], .interrupted = &interrupted};
-    bool said;
-    argc--;
-    argv++;
-    if (argc > 0 && (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-V") == 0))
-        return run_version(&ctx, 0, argv);
-    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
-        print_help(stdout);
-        return 0;
-    }
-    const struct ah_cmd *cmd = find_word(&argc, argv, &said);
-    if (said)
-        return 2;
-    if (take_options(&options, &argc, argv, cmd) != 0)
-        return 2;
-    if (!cmd) {
-        print_help(stderr);
-        return 2;
-    }
-    ctx.json = options.json;
-    const char *no_color = getenv("NO_COLOR");
-    options.color = isatty(2) && !(no_color && no_color[0]);
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+static int run_command(struct ah_cmd_ctx *ctx, const struct ah_command *cmd, int argc, char **argv)
+{
     forbid_cores();
     if (set_signals() != 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
         fputs("agenthost: cannot start: no pipe, or libcurl refused\n", stderr);
         return 3;
     }
-    int code = dispatch(&ctx, cmd, argc, argv);
+    int code = dispatch(ctx, cmd, argc, argv);
     curl_global_cleanup();
+    return code;
+}
+
+/* Reads the command's words and options, and runs it. `own`: room for its options, all-zero. */
+static int read_and_run(struct ah_cmd_ctx *ctx, struct ah_cmd_options *options, void *own, int argc,
+                        char **argv)
+{
+    const struct ah_command *cmd = ah_options_last(ctx->found);
+    struct ah_error err = {0};
+    bool help;
+    if (ah_options_read(ctx->found, options, own, &argc, argv, &help, &err) != 0)
+        return ah_cmd_usage(ctx, err.message);
+    if (help || cmd == &ah_cmd_root) {
+        print_help(help ? stdout : stderr, ctx->found);
+        return help ? 0 : EXIT_USAGE;
+    }
+    const char *no_color = getenv("NO_COLOR");
+    options->color = isatty(2) && !(no_color && no_color[0]);
+    ctx->values = own;
+    return run_command(ctx, cmd, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    struct ah_options_found found;
+    struct ah_cmd_options options = {0};
+    struct ah_error err = {0};
+    struct ah_cmd_ctx ctx = {.options = &options,
+                             .found = &found,
+                             .out = stdout,
+                             .program = argc > 0 ? argv[0] : "agenthost",
+                             .interrupted = &interrupted};
+    argc -= argc > 0;
+    argv += ctx.program == argv[0];
+    ctx.json = wants_json(argc, argv);
+    if (argc > 0 && (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-V") == 0))
+        return run_version(&ctx, 0, argv);
+    ah_options_find(&ah_cmd_root, &argc, argv, &found);
+    if (found.depth == 1 && found.unknown && is_script(found.unknown))
+        found.path[found.depth++] = &ah_cmd_run;
+    else if (found.unknown) {
+        ah_options_unknown(&found, &err);
+        return ah_cmd_usage(&ctx, err.message);
+    }
+    void *own = calloc(1, ah_options_last(&found)->values + 1);
+    int code = own ? read_and_run(&ctx, &options, own, argc, argv) : 3;
+    free(own);
     return code;
 }

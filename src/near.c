@@ -11,6 +11,7 @@
 #define NAME_MAX_BYTES 64 /* longer names are compared by their first bytes */
 #define EDIT 2            /* in half steps */
 #define CASE 1
+#define PREFIX_MIN 3
 
 static size_t replace_cost(char a, char b)
 {
@@ -60,22 +61,43 @@ size_t ah_near_distance(const char *a, const char *b)
     return above[nb] + beyond * EDIT;
 }
 
-/* Near enough: about one edit in three letters, and never all of a word; or any difference of case. */
+/* A name that differs in case only is as near as can be; one that goes on where the other ends (gmail,
+ * gmail-b1fqL2Dr) is an edit away. */
+static size_t score_of(const char *word, size_t n, const char *name)
+{
+    size_t d = ah_near_distance(word, name), name_n = strlen(name), shorter = n < name_n ? n : name_n;
+    if (strcasecmp(word, name) == 0)
+        return d < CASE ? d : CASE;
+    if (shorter >= PREFIX_MIN && strncasecmp(word, name, shorter) == 0)
+        return d < EDIT ? d : EDIT;
+    return d;
+}
+
+/* Near enough: about one edit in three letters, and never all of a word. */
+size_t ah_near_several(const char *word, const char *const *names, const char **out, size_t max)
+{
+    size_t score[AH_NEAR_MAX + 1], n = 0, word_n = strlen(word);
+    size_t limit = word_n < 3 ? EDIT : (word_n + 2) / 3 * EDIT;
+    max = max < AH_NEAR_MAX ? max : AH_NEAR_MAX;
+    for (; *names; names++) {
+        size_t d = score_of(word, word_n, *names);
+        if (d > limit || d >= word_n * EDIT)
+            continue;
+        size_t at = n < max ? n++ : max;
+        for (; at > 0 && score[at - 1] > d; at--) {
+            score[at] = score[at - 1];
+            if (at < max)
+                out[at] = out[at - 1];
+        }
+        score[at] = d;
+        if (at < max)
+            out[at] = *names;
+    }
+    return n;
+}
+
 const char *ah_near_best(const char *word, const char *const *names)
 {
-    size_t n = strlen(word);
-    size_t best = n < 3 ? EDIT : (n + 2) / 3 * EDIT;
-    const char *found = NULL;
-    for (; *names; names++) {
-        if (strcasecmp(word, *names) == 0)
-            return *names;
-        size_t d = ah_near_distance(word, *names);
-        if (d < best || (d == best && !found)) {
-            best = d;
-            found = *names;
-        }
-    }
-    if (found && best >= n * EDIT)
-        return NULL;
-    return found;
+    const char *found[1];
+    return ah_near_several(word, names, found, 1) ? found[0] : NULL;
 }

@@ -78,34 +78,6 @@ static struct ah_op *list_accounts(struct ah_skcall_flow *f, const char *identif
     return ah_skcall_list(f->sk, &who, "list_connected_accounts", args, err);
 }
 
-size_t ah_scalekit_nearest(const char *word, const char *const *names, const char **out, size_t max)
-{
-    size_t score[NEAREST_COUNT + 1], n = 0, word_n = strlen(word);
-    if (max > NEAREST_COUNT)
-        max = NEAREST_COUNT;
-    for (; *names; names++) {
-        size_t name_n = strlen(*names), shorter = word_n < name_n ? word_n : name_n;
-        size_t d = ah_near_distance(word, *names); /* half steps */
-        if (shorter >= 3 && strncasecmp(word, *names, shorter) == 0)
-            d = d < 3 ? d : 3; /* gmail and gmail-b1fqL2Dr */
-        if (d > 2 + word_n)
-            continue;
-        size_t at = n < max ? n++ : max;
-        while (at > 0 && score[at - 1] > d) {
-            if (at < max) {
-                score[at] = score[at - 1];
-                out[at] = out[at - 1];
-            }
-            at--;
-        }
-        if (at < max) {
-            score[at] = d;
-            out[at] = *names;
-        }
-    }
-    return n;
-}
-
 static const struct ah_op_class account_class = {"looking up the connected account", ah_skcall_cancel,
                                                  ah_skcall_free};
 static const struct ah_op_class link_class = {"making the authorization link", ah_skcall_cancel,
@@ -172,7 +144,7 @@ static void add_known_name(struct explain *e, struct ah_json name)
 /* Names that are near, and those of the provider that the word names ("gmail" for GMAIL). */
 static size_t choose_names(struct explain *e, struct ah_scalekit_op *list, const char **out)
 {
-    size_t n = ah_scalekit_nearest(e->flow.connection, (const char *const *)e->names, out, NEAREST_COUNT);
+    size_t n = ah_near_several(e->flow.connection, (const char *const *)e->names, out, NEAREST_COUNT);
     for (size_t i = 0; i < list->item_count && n < NEAREST_COUNT; i++) {
         char provider[64], name[420];
         ah_json_copy(ah_json_get(list->items[i], "provider_key"), provider, sizeof provider);

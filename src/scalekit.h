@@ -101,7 +101,4 @@ struct ah_scalekit_exec {
 struct ah_scalekit_op *ah_scalekit_execute(struct ah_scalekit *sk, const struct ah_scalekit_who *who,
                                            const struct ah_scalekit_exec *exec, struct ah_error *err);
 
-/* The nearest of `names` (NULL-terminated), best first, into out; how many. For did_you_mean. */
-size_t ah_scalekit_nearest(const char *word, const char *const *names, const char **out, size_t max);
-
 #endif

@@ -70,12 +70,30 @@ static void test_best(void **state)
     assert_null(ah_near_best("gmail", none));
 }
 
+static void test_several(void **state)
+{
+    (void)state;
+    const char *const names[] = {"slack", "gmail-b1fqL2Dr", "Gmail", "github-connect", NULL};
+    const char *const many[] = {"aaaa", "aaab", "aaac", "aaad", "aaae", "aaaf", "aaag", "aaah", "aaai", NULL};
+    const char *out[AH_NEAR_MAX + 2];
+    assert_int_equal(ah_near_several("gmail", names, out, 5), 2);
+    assert_string_equal(out[0], "Gmail");
+    assert_string_equal(out[1], "gmail-b1fqL2Dr");
+    assert_int_equal(ah_near_several("gmail", names, out, 1), 1);
+    assert_string_equal(out[0], "Gmail");
+    assert_int_equal(ah_near_several("zzzzzzzz", names, out, 5), 0);
+    assert_int_equal(ah_near_several("gmail", names, out, 0), 0);
+    assert_int_equal(ah_near_several("aaai", many, out, AH_NEAR_MAX + 2), AH_NEAR_MAX);
+    assert_string_equal(out[0], "aaai"); /* the nearest stays, though it comes last */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_distance),
         cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_best),
+        cmocka_unit_test(test_several),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

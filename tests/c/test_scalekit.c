@@ -533,19 +533,6 @@ static void test_refusals(void **state)
     }
 }
 
-static void test_nearest(void **state)
-{
-    (void)state;
-    const char *const names[] = {"slack", "gmail-b1fqL2Dr", "Gmail", "github-connect", NULL};
-    const char *out[5];
-    assert_int_equal(ah_scalekit_nearest("gmail", names, out, 5), 2);
-    assert_string_equal(out[0], "Gmail");
-    assert_string_equal(out[1], "gmail-b1fqL2Dr");
-    assert_int_equal(ah_scalekit_nearest("gmail", names, out, 1), 1);
-    assert_string_equal(out[0], "Gmail");
-    assert_int_equal(ah_scalekit_nearest("zzzzzzzz", names, out, 5), 0);
-}
-
 /* --- settings -------------------------------------------------------------------------------------- */
 
 static void check_settings(struct far *f, const char *message)
@@ -1464,7 +1451,6 @@ int main(void)
         cmocka_unit_test(test_build_rows),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_nearest),
         FAR_TEST(test_settings),
         FAR_TEST(test_misuse),
         FAR_TEST(test_single_flight),

@@ -14,7 +14,7 @@ import sys
 # Files by layer. A new file in src/ must be placed here; a name ending with * takes all that begin so.
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault",
-    "json sse url multipart dotenv",
+    "json sse url multipart dotenv options",
     "op loop http server store store_* openspan queue live trace config core scripts",
     "openai oa* provider chat chat_error chat_request scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
@@ -42,7 +42,6 @@ IMPURE = r"(unistd|fcntl|time|pthread|signal|poll|netdb|dirent|sys/.*|netinet/.*
 # A public name begins with ah_<file>_, and Lua's openers with luaopen_host. Other nouns of a file's own header:
 NOUNS = {
     "chat_request": "ah_chat_names",
-    "cmd_run": "ah_cmd_demo",
     "cmd_trace": "ah_cmd_verify",
     "oatarget": "ah_oaheaders",
     "loop": "ah_timer ah_watch ah_signal",

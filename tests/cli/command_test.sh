@@ -42,12 +42,46 @@ refused "trace shwo" "did you mean 'show'"
 refused "trace" "usage: agenthost trace"
 refused "trace show" "usage: agenthost trace"
 refused "scripts --copi x" "did you mean '--copy'"
-refused "scripts --copy" "folder"
+refused "scripts --copy" "needs a value: DIR"
 refused "emulate --prot 1" "did you mean '--port'"
 refused "emulate --port 99999" "65535"
 refused "emulate --port x" "number"
 refused "help rnu" "did you mean 'run'"
 refused "doctor now" "usage: agenthost doctor"
+refused "trace ls --limt 3" "did you mean '--limit'"
+refused "trace ls --limit 0" "from 1 to 100000"
+refused "trace ls --failed=1" "takes no value"
+refused "trace verify x --timeout soon" "takes seconds, from 0 to 86400"
+refused "trace show a b" "unknown word 'b' after trace show"
+refused "auth link gmail --wait -1" "takes seconds"
+refused "auth link gmail --wait=-1" "takes seconds"
+refused "tools call x --arg novalue" "NAME=VALUE"
+refused "version now" "usage: agenthost version"
+refused "help trace lss" "did you mean 'ls'"
+
+begin "a mistake in the words is JSON with --json, wherever it stands"
+for words in "rnu --json" "--json run" "run --json --modle x" "tools call --json" "doctor --json now" "emulate --port x --json"; do
+  # shellcheck disable=SC2086
+  run $words
+  want_code 2
+  valid_json
+  is "kind of $words" "$(member 'v["error"]["kind"], v["exit_code"]')" "('usage', 2)"
+done
+
+begin "so is a setting that is wrong before anything is opened, and a missing one"
+echo 'NOT A SETTING' >bad.env
+echo 'print "never"' >x.lua
+for words in "run x.lua" "doctor" "tools ls" "trace ls" "emulate" "auth status"; do
+  # shellcheck disable=SC2086
+  run $words --json --env bad.env
+  want_code 3
+  valid_json
+  is "kind of $words" "$(member 'v["error"]["kind"], v["exit_code"]')" "('config', 3)"
+  want_err "bad.env"
+done
+run auth status gmail --json
+want_code 3
+valid_json
 
 begin "no words at all: help on stderr, exit 2"
 run
@@ -80,6 +114,25 @@ for command in run demo emulate trace auth tools doctor scripts version help; do
   want_code 0
   want_out "usage: agenthost $command"
 done
+for words in "trace --help" "trace -h" "--help trace" "help trace"; do
+  # shellcheck disable=SC2086
+  run $words
+  want_code 0
+  want_out "usage: agenthost trace ls | show RUN"
+  want_out "--limit N"
+done
+for words in "trace ls --help" "trace --help ls" "help trace ls" "trace ls --limit --help"; do
+  # shellcheck disable=SC2086
+  run $words
+  [ "$words" = "trace ls --limit --help" ] && { want_code 2; continue; } # it is the value of --limit
+  want_code 0
+  want_out "usage: agenthost trace ls [--failed] [--limit N]"
+  not_out "RUN"
+done
+echo 'print(...)' >x.lua
+run run x.lua --help
+want_code 0
+want_out "usage: agenthost run"
 for word in version --version -V; do
   run $word
   want_code 0
@@ -158,8 +211,15 @@ run run --json value.lua
 valid_json
 is "a number" "$(member 'v["result"]')" 12
 
-begin "--json of tools, auth, doctor"
-for words in "tools ls gmail" "tools call gmail_fetch_mails --connection gmail --arg max_results=1" "auth status" "auth status gmail" "auth link gmail" "doctor"; do
+begin "--json of tools, auth, doctor: a list is a line each, all else one value"
+for words in "tools ls gmail" "tools show gmail_fetch_mails" "auth ls" "auth status" "doctor"; do
+  # shellcheck disable=SC2086
+  run $words --emulate --user u --json
+  is "exit code of $words" "$code" 0
+  check "lines of JSON: $words" python3 -m json.tool --json-lines out
+  check "no list as one value: $words" sh -c "! grep -q '^\[' out"
+done
+for words in "tools call gmail_fetch_mails --connection gmail --arg max_results=1" "auth status gmail" "auth link gmail"; do
   # shellcheck disable=SC2086
   run $words --emulate --user u --json
   is "exit code of $words" "$code" 0
