@@ -11,6 +11,7 @@
 #include "scalekit.h"
 #include "store.h"
 #include "trace.h"
+#include "tracing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -144,10 +145,10 @@ static void check_model(struct report *r)
 
 static void check_tracing(struct report *r)
 {
-    struct ah_trace_where where;
+    struct ah_tracing_where where;
     struct ah_error err = {0};
-    const char *why = ah_trace_why_off(r->ctx->core->trace);
-    ah_trace_where(r->ctx->core->trace, &where);
+    const char *why = ah_tracing_why_off(r->ctx->core->tracing);
+    ah_tracing_where(r->ctx->core->tracing, &where);
     if (why) {
         say(r, "bad", "tracing", why, 3);
         return;

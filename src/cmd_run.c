@@ -9,6 +9,7 @@
 #include "op.h"
 #include "secret.h"
 #include "store.h"
+#include "tracing.h"
 #include "tree.h"
 
 #include <stdlib.h>
@@ -114,9 +115,12 @@ static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
 /* Said once a run, before it, when the settings look as if traces were wanted and will not leave. */
 static void warn_about_tracing(struct ah_cmd_ctx *ctx)
 {
-    const char *why = ctx->options->no_trace ? NULL : ah_trace_why_off(ctx->core->trace);
+    const char *why = ctx->options->no_trace ? NULL : ah_tracing_why_off(ctx->core->tracing);
+    const char *doubt = ctx->options->no_trace ? NULL : ah_tracing_complaint(ctx->core->tracing);
     if (why)
         ah_log_once(ctx->core->log, AH_ONCE_TRACING_OFF, AH_LOG_WARN, "traces stay on this machine: %s", why);
+    else if (doubt)
+        ah_log_once(ctx->core->log, AH_ONCE_TRACING_OFF, AH_LOG_WARN, "%s", doubt);
 }
 
 /* Bounded: what does not leave now is sent by the next run. */

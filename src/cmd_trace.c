@@ -8,6 +8,7 @@
 #include "op.h"
 #include "store.h"
 #include "trace.h"
+#include "tracing.h"
 #include "tree.h"
 
 #include <stdlib.h>
@@ -313,13 +314,15 @@ static void drop_spans(struct spans *s)
     free(s->list);
 }
 
-static void print_value(FILE *out, const char *what, struct ah_json v)
+static void print_value(FILE *out, const char *what, const struct ah_lswire_run *run, enum ah_lswire_field f)
 {
-    if (v.type == AH_JSON_NONE)
+    struct ah_buf b;
+    if (run->field[f].type == AH_JSON_NONE)
         return;
-    fprintf(out, "  %-8s ", what);
-    fwrite(v.p, 1, v.n, out);
-    fputc('\n', out);
+    ah_buf_init(&b, RUN_BYTES);
+    ah_lswire_value(&b, run, f);
+    fprintf(out, "  %-8s %s\n", what, ah_buf_str(&b));
+    ah_buf_drop(&b);
 }
 
 static void print_io(FILE *out, const struct ah_lswire_run *run)
@@ -328,9 +331,9 @@ static void print_io(FILE *out, const struct ah_lswire_run *run)
     ah_json_copy(run->field[AH_LSWIRE_NAME], name, sizeof name);
     ah_json_copy(run->field[AH_LSWIRE_RUN_TYPE], type, sizeof type);
     fprintf(out, "\n%s (%s)\n", name, type);
-    print_value(out, "inputs", run->field[AH_LSWIRE_INPUTS]);
-    print_value(out, "outputs", run->field[AH_LSWIRE_OUTPUTS]);
-    print_value(out, "error", run->field[AH_LSWIRE_ERROR]);
+    print_value(out, "inputs", run, AH_LSWIRE_INPUTS);
+    print_value(out, "outputs", run, AH_LSWIRE_OUTPUTS);
+    print_value(out, "error", run, AH_LSWIRE_ERROR);
 }
 
 static void print_span(struct ah_cmd_ctx *ctx, const struct ah_lswire_run *run)
@@ -360,6 +363,7 @@ static int print_spans(struct ah_cmd_ctx *ctx, const struct found *found)
         struct ah_error fault = {0};
         if (ah_lswire_read(&run, span->start, span->start_n, span->end, span->end_n, &fault) == 0) {
             run.project = found->project;
+            ah_tracing_rules(ctx->core->tracing, &run.rules);
             print_span(ctx, &run);
         } else {
             fprintf(stderr, "agenthost: a span cannot be shown: %s\n", fault.message);
@@ -418,7 +422,7 @@ static int print_reason(void *arg, const struct ah_store_except *e)
 static int report_push(struct ah_cmd_ctx *ctx, struct found *found, const struct ah_error *late)
 {
     struct ah_error err = {0};
-    struct ah_trace_where where;
+    struct ah_tracing_where where;
     char id[AH_UUID_BYTES];
     snprintf(id, sizeof id, "%s", found->id);
     ah_store_flush_wait(ctx->core->store, 1000);
@@ -428,7 +432,7 @@ static int report_push(struct ah_cmd_ctx *ctx, struct found *found, const struct
         fprintf(ctx->out, "%s sent\n", found->id);
         return 0;
     }
-    ah_trace_target(ctx->core->trace, &where);
+    ah_tracing_target(ctx->core->tracing, &where);
     if (found->delivery == AH_SENT_PARKED)
         ah_store_exceptions(ctx->core->store, found->dest, AH_EXCEPT_PARKED, 0, 0, print_reason, found, NULL);
     else if (late->kind != AH_NONE)
@@ -444,9 +448,9 @@ static int report_push(struct ah_cmd_ctx *ctx, struct found *found, const struct
 
 static int push_found(struct ah_cmd_ctx *ctx, struct found *found)
 {
-    struct ah_trace_where target;
+    struct ah_tracing_where target;
     struct ah_error err = {0};
-    ah_trace_target(ctx->core->trace, &target);
+    ah_tracing_target(ctx->core->tracing, &target);
     struct ah_store_where where = {target.endpoint, target.workspace, target.emulated};
     if (ah_store_push(ctx->core->store, found->key, &where, ctx->options->project, &err) != 0) {
         int code = ah_cmd_fail(ctx, &err);
@@ -496,7 +500,7 @@ static const char *why_not_sent(struct ah_cmd_ctx *ctx, const struct found *foun
         return "it was not traced (--no-trace)";
     if (found->dest)
         return NULL;
-    const char *why = ah_trace_why_off(ctx->core->trace);
+    const char *why = ah_tracing_why_off(ctx->core->tracing);
     return why ? why
                : "tracing to LangSmith was off: set LANGSMITH_TRACING=true, or `agenthost trace push` it";
 }

@@ -7,6 +7,7 @@ struct ah_loop;
 struct ah_http;
 struct ah_store;
 struct ah_trace;
+struct ah_tracing;
 struct ah_secrets;
 struct ah_config;
 struct ah_log;
@@ -19,6 +20,7 @@ struct ah_core {
     struct ah_http *http;
     struct ah_store *store; /* never NULL while scripts run: in memory when no file can be used */
     struct ah_trace *trace;
+    struct ah_tracing *tracing; /* made and freed with trace */
 };
 
 #endif

@@ -10,6 +10,7 @@
 #include "lssend.h"
 #include "lswire.h"
 #include "trace.h"
+#include "tracing.h"
 #include "url.h"
 
 #include <stdio.h>
@@ -260,14 +261,14 @@ static struct reading *new_reading(struct ah_langsmith *ls, const char *run_id)
     return r;
 }
 
-static int find_target(struct reading *r, struct ah_trace_where *where, struct ah_error *err)
+static int find_target(struct reading *r, struct ah_tracing_where *where, struct ah_error *err)
 {
     struct ah_core *core = r->ls->core;
     struct ah_buf url;
     char path[64];
-    ah_trace_target(core->trace, where);
+    ah_tracing_target(core->tracing, where);
     if (!*where->endpoint) {
-        const char *why = ah_trace_why_off(core->trace);
+        const char *why = ah_tracing_why_off(core->tracing);
         if (ah_config_first(core->config, NULL, "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY", NULL))
             return ah_err_set(err, AH_CONFIG, "%s", why ? why : "LANGSMITH_ENDPOINT cannot be used");
         return ah_config_missing(core->config, "LANGSMITH_API_KEY", err);
@@ -286,7 +287,7 @@ static struct ah_op *start_reading(struct ah_langsmith *ls, const char *run_id, 
 {
     struct reading *r = new_reading(ls, run_id);
     struct ah_error err = {0};
-    struct ah_trace_where where;
+    struct ah_tracing_where where;
     if (!r)
         return NULL;
     r->until_ended = until_ended;
@@ -318,9 +319,9 @@ struct ah_json ah_langsmith_run(const struct ah_op *op)
 
 char *ah_langsmith_run_url(struct ah_langsmith *ls, struct ah_json run)
 {
-    struct ah_trace_where where;
+    struct ah_tracing_where where;
     char host[600];
-    ah_trace_target(ls->core->trace, &where);
+    ah_tracing_target(ls->core->tracing, &where);
     char *path = ah_json_dup(ah_json_get(run, "app_path"));
     char *url = NULL;
     if (path && *path == '/' && *where.endpoint && ah_lswire_host(where.endpoint, host, sizeof host) == 0) {
@@ -370,7 +371,7 @@ static int put_test_run(struct reading *r, const char *project, struct ah_lswire
     return 0;
 }
 
-static int send_ping(struct reading *r, const struct ah_trace_where *where, const struct ah_lswire_body *body,
+static int send_ping(struct reading *r, const struct ah_tracing_where *where, const struct ah_lswire_body *body,
                      struct ah_error *err)
 {
     struct ah_http_header headers[AH_LSSEND_HEADERS];
@@ -402,13 +403,13 @@ struct ah_op *ah_langsmith_ping(struct ah_langsmith *ls)
 {
     struct reading *r = new_reading(ls, "");
     struct ah_error err = {0};
-    struct ah_trace_where where;
+    struct ah_tracing_where where;
     struct ah_lswire_body body;
     if (!r)
         return NULL;
     r->until_ended = true;
     r->deadline_us = ah_clock_mono_us() + AH_LANGSMITH_VERIFY_MS * 1000;
-    ah_trace_target(ls->core->trace, &where);
+    ah_tracing_target(ls->core->tracing, &where);
     ah_lswire_begin(&body, ah_clock_mono_us(), true);
     if (put_test_run(r, where.project, &body, &err) == 0 && find_target(r, &where, &err) == 0)
         send_ping(r, &where, &body, &err);

@@ -18,6 +18,7 @@
 #include "secret.h"
 #include "store.h"
 #include "trace.h"
+#include "tracing.h"
 #include "url.h"
 
 #include <stdio.h>
@@ -310,7 +311,7 @@ static struct dest *add_dest(struct ah_lssend *s, const struct ah_store_dest *ro
 
 struct matching {
     struct ah_lssend *s;
-    struct ah_trace_where where;
+    struct ah_tracing_where where;
 };
 
 static int match_dest(void *arg, const struct ah_store_dest *row)
@@ -331,9 +332,9 @@ static void match_dests(struct ah_lssend *s)
 {
     struct matching m = {.s = s};
     if (s->forced)
-        ah_trace_target(s->core->trace, &m.where);
+        ah_tracing_target(s->core->tracing, &m.where);
     else
-        ah_trace_where(s->core->trace, &m.where);
+        ah_tracing_where(s->core->tracing, &m.where);
     for (struct dest *d = s->dests; d; d = d->next)
         d->matched = false;
     if (*m.where.endpoint)
@@ -451,6 +452,7 @@ static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_
     }
     run.project = *project ? project : "default";
     run.patch = item->patch;
+    ah_tracing_rules(d->sender->core->tracing, &run.rules);
     return ah_lswire_add(body, &run, max);
 }
 

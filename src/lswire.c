@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "multipart.h"
+#include "shapes.h"
 #include "url.h"
 #include "version.h"
 
@@ -173,12 +174,38 @@ int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n,
 
 /* --- writing one run ------------------------------------------------------------------------------ */
 
+static bool is_hidden(const struct ah_lswire_run *run, enum ah_lswire_field f)
+{
+    const struct ah_tracing_rules *r = &run->rules;
+    return (f == AH_LSWIRE_INPUTS && r->hide_inputs) || (f == AH_LSWIRE_OUTPUTS && r->hide_outputs) ||
+           (f == AH_LSWIRE_METADATA && r->hide_metadata);
+}
+
+/* Bytes of JSON, without what looks like a credential. */
+static void put_text(struct ah_buf *to, const struct ah_lswire_run *run, const char *p, size_t n)
+{
+    if (run->rules.hide_tokens)
+        ah_shapes_mask(p, n, to);
+    else
+        ah_buf_add(to, p, n);
+}
+
+void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f)
+{
+    if (is_hidden(run, f))
+        ah_buf_adds(to, "{}");
+    else if (f < AH_LSWIRE_TAGS) /* ids, times: ours */
+        ah_buf_add(to, run->field[f].p, run->field[f].n);
+    else
+        put_text(to, run, run->field[f].p, run->field[f].n);
+}
+
 static void put_field(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f)
 {
     if (run->field[f].type == AH_JSON_NONE)
         return;
     ah_buf_addf(to, "%s\"%s\":", to->n && to->p[to->n - 1] == '{' ? "" : ",", keys[f]);
-    ah_buf_add(to, run->field[f].p, run->field[f].n);
+    ah_lswire_value(to, run, f);
 }
 
 /* How many bytes of p[0..n) hold at most `max` characters. */
@@ -191,12 +218,13 @@ static size_t cut_characters(const char *p, size_t n, size_t max)
     return i;
 }
 
-static void put_cut(struct ah_buf *to, const char *key, struct ah_json v)
+static void put_name(struct ah_buf *to, const struct ah_lswire_run *run)
 {
+    struct ah_json v = run->field[AH_LSWIRE_NAME];
     struct ah_buf text;
-    ah_buf_addf(to, ",\"%s\":", key);
+    ah_buf_adds(to, ",\"name\":");
     if (v.n <= NAME_CHARACTERS + 2) { /* with its quotes: cannot be too long */
-        ah_buf_add(to, v.p, v.n);
+        put_text(to, run, v.p, v.n);
         return;
     }
     ah_buf_init(&text, v.n * 3); /* a broken byte becomes three */
@@ -212,7 +240,7 @@ static void put_main(struct ah_buf *to, const struct ah_lswire_run *run)
     ah_buf_addc(to, '{');
     for (int f = AH_LSWIRE_ID; f < AH_LSWIRE_NAME; f++)
         put_field(to, run, (enum ah_lswire_field)f);
-    put_cut(to, "name", run->field[AH_LSWIRE_NAME]);
+    put_name(to, run);
     for (int f = AH_LSWIRE_RUN_TYPE; f <= AH_LSWIRE_END_TIME; f++)
         put_field(to, run, (enum ah_lswire_field)f);
     ah_buf_adds(to, ",\"session_name\":");
@@ -226,11 +254,16 @@ static void put_extra(struct ah_buf *to, const struct ah_lswire_run *run)
     ah_buf_addc(to, '{');
     if (ah_json_get(extra, "runtime").type == AH_JSON_NONE)
         ah_buf_adds(to, RUNTIME);
-    if (extra.type == AH_JSON_NONE) {
-        put_field(to, run, AH_LSWIRE_METADATA); /* the end carries all there is; a create has only these */
-    } else if (ah_json_count(extra) > 0) {
+    if (extra.type == AH_JSON_NONE) /* the end carries all there is; a create has only these */
+        put_field(to, run, AH_LSWIRE_METADATA);
+    for (struct ah_json_iter it = ah_json_iter(extra); extra.type == AH_JSON_OBJECT && ah_json_next(&it);) {
         ah_buf_adds(to, to->p && to->p[to->n - 1] == '{' ? "" : ",");
-        ah_buf_add(to, extra.p + 1, extra.n - 2);
+        put_text(to, run, it.key.p, it.key.n);
+        ah_buf_addc(to, ':');
+        if (run->rules.hide_metadata && find_field(it.key) == AH_LSWIRE_METADATA)
+            ah_buf_adds(to, "{}");
+        else
+            put_text(to, run, it.value.p, it.value.n);
     }
     ah_buf_addc(to, '}');
 }
@@ -272,13 +305,14 @@ static void add_parts(struct ah_lswire_body *b, const struct ah_lswire_run *run)
     add_part(b, run, "", b->scratch.p, b->scratch.n);
     for (int f = AH_LSWIRE_INPUTS; f <= AH_LSWIRE_ERROR; f++) {
         struct ah_json v = run->field[f];
-        if (f == AH_LSWIRE_EXTRA) {
-            ah_buf_clear(&b->scratch);
+        ah_buf_clear(&b->scratch);
+        if (f == AH_LSWIRE_EXTRA)
             put_extra(&b->scratch, run);
-            v = (struct ah_json){b->scratch.p, b->scratch.n, AH_JSON_OBJECT};
-        }
-        if (v.type != AH_JSON_NONE && (f != AH_LSWIRE_INPUTS || has_inputs(run)))
-            add_part(b, run, keys[f], v.p, v.n);
+        else if (v.type == AH_JSON_NONE || (f == AH_LSWIRE_INPUTS && !has_inputs(run)))
+            continue;
+        else
+            ah_lswire_value(&b->scratch, run, (enum ah_lswire_field)f);
+        add_part(b, run, keys[f], b->scratch.p, b->scratch.n);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "buf.h"
 #include "ids.h"
 #include "json.h"
+#include "tracing.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,9 +41,10 @@ enum ah_lswire_field {
 /* One run: what the start said, overlaid by what the end said. Borrows the texts it was read from. */
 struct ah_lswire_run {
     struct ah_json field[AH_LSWIRE_FIELDS];
-    const char *project; /* session_name */
-    bool new_inputs;     /* the end replaced the start's */
-    bool patch;          /* its create was sent before */
+    const char *project;           /* session_name */
+    bool new_inputs;               /* the end replaced the start's */
+    bool patch;                    /* its create was sent before */
+    struct ah_tracing_rules rules; /* applied to what is written */
     char id[AH_UUID_BYTES];
 };
 
@@ -50,6 +52,9 @@ struct ah_lswire_run {
  * -1: AH_INVALID with a sentence. */
 int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n, const char *end,
                    size_t end_n, struct ah_error *err);
+
+/* Appends a field's JSON as it may be seen, by run->rules. */
+void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f);
 
 /* The run as one JSON object, with all its fields in place. */
 void ah_lswire_object(struct ah_buf *to, const struct ah_lswire_run *run);

@@ -7,25 +7,19 @@
 
 #include "buf.h"
 #include "clock.h"
-#include "config.h"
 #include "json.h"
-#include "log.h"
 #include "loop.h"
-#include "near.h"
 #include "secret.h"
 #include "store.h"
-#include "url.h"
+#include "tracing.h"
 
-#include <ctype.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define MASKED_BYTES ((size_t)256 << 20)
 #define SMALL_BYTES ((size_t)16 << 20) /* tags, events, usage of one span */
-#define DEFAULT_ENDPOINT "https://api.smith.langchain.com"
 
 /* Members of an object, by key: metadata, extra. Later values replace earlier ones. */
 struct member {
@@ -72,7 +66,6 @@ struct ah_trace {
     EVP_MD *md;
     EVP_MD_CTX *digest;
     struct ah_buf masked;
-    char endpoint[1024], why[400];
     int64_t second; /* whose text `iso` is; times of one second differ in six digits */
     char iso[AH_CLOCK_ISO_BYTES];
 };
@@ -239,7 +232,7 @@ static void put_list(struct ah_trace *t, const char *key, const struct ah_buf *i
     ah_store_puts(t->store, "]");
 }
 
-/* --- the trace and where it goes --------------------------------------------------------------------- */
+/* --- the trace  --------------------------------------------------------------------- */
 
 struct ah_trace *ah_trace_new(struct ah_core *core, struct ah_error *err)
 {
@@ -250,8 +243,9 @@ struct ah_trace *ah_trace_new(struct ah_core *core, struct ah_error *err)
         t->md = EVP_MD_fetch(NULL, "SHA256", NULL);
         t->digest = EVP_MD_CTX_new();
         ah_buf_init(&t->masked, MASKED_BYTES);
+        core->tracing = ah_tracing_new(core->config, core->secrets);
     }
-    if (!t || !t->md || !t->digest) {
+    if (!t || !t->md || !t->digest || !core->tracing) {
         ah_trace_free(t);
         ah_err_set(err, AH_MEMORY, "no memory for tracing");
         return NULL;
@@ -266,173 +260,9 @@ void ah_trace_free(struct ah_trace *t)
     EVP_MD_free(t->md);
     EVP_MD_CTX_free(t->digest);
     ah_buf_drop(&t->masked);
+    ah_tracing_free(t->core->tracing);
+    t->core->tracing = NULL;
     free(t);
-}
-
-static const char *tracing_switch(struct ah_config *c, const char **which)
-{
-    return ah_config_first(c, which, "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGSMITH_TRACING",
-                           "LANGCHAIN_TRACING", NULL);
-}
-
-static const char *api_key(struct ah_config *c)
-{
-    return ah_config_first(c, NULL, "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY", NULL);
-}
-
-/* The base URL without trailing slashes, in t->endpoint. -1: it is none. */
-static int read_endpoint(struct ah_trace *t, const char **which, struct ah_error *err)
-{
-    const char *given =
-        ah_config_first(t->core->config, which, "LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT", NULL);
-    struct ah_url url;
-    int n = snprintf(t->endpoint, sizeof t->endpoint, "%s", given ? given : DEFAULT_ENDPOINT);
-    while (n > 0 && n < (int)sizeof t->endpoint && t->endpoint[n - 1] == '/')
-        t->endpoint[--n] = '\0';
-    if (n >= (int)sizeof t->endpoint)
-        return ah_err_set(err, AH_CONFIG, "the address is too long");
-    if (ah_url_parse(t->endpoint, (size_t)n, &url, err) != 0)
-        return -1;
-    if (!url.tls && !ah_url_is_loopback(&url)) /* traces hold people's mail, requests the key */
-        return ah_err_set(err, AH_CONFIG, "plain http is for this machine only; use https");
-    return 0;
-}
-
-void ah_trace_target(struct ah_trace *t, struct ah_trace_where *out)
-{
-    struct ah_config *c = t->core->config;
-    *out = (struct ah_trace_where){.endpoint = "", .workspace = "", .project = "default"};
-    if (!c)
-        return;
-    const char *project =
-        ah_config_first(c, NULL, "LANGSMITH_PROJECT", "LANGCHAIN_PROJECT", "LANGCHAIN_SESSION", NULL);
-    const char *workspace = ah_config_first(c, NULL, "LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID",
-                                            "LANGSMITH_TENANT_ID", NULL);
-    out->project = project ? project : "default";
-    out->emulated = ah_config_emulated(c);
-    if (!api_key(c) || read_endpoint(t, NULL, NULL) != 0)
-        return;
-    out->endpoint = t->endpoint;
-    out->workspace = workspace ? workspace : "";
-}
-
-void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out)
-{
-    const char *on = t->core->config ? tracing_switch(t->core->config, NULL) : NULL;
-    ah_trace_target(t, out);
-    if (!on || strcasecmp(on, "true") != 0) {
-        out->endpoint = "";
-        out->workspace = "";
-    }
-}
-
-/* --- why not ------------------------------------------------------------------------------------ */
-
-static const char *const known_names[] = {"LANGSMITH_TRACING_V2",
-                                          "LANGCHAIN_TRACING_V2",
-                                          "LANGSMITH_TRACING",
-                                          "LANGCHAIN_TRACING",
-                                          "LANGSMITH_API_KEY",
-                                          "LANGCHAIN_API_KEY",
-                                          "LANGSMITH_ENDPOINT",
-                                          "LANGCHAIN_ENDPOINT",
-                                          "LANGSMITH_PROJECT",
-                                          "LANGCHAIN_PROJECT",
-                                          NULL};
-
-/* Others that are spelt right; they must not look like mistakes. */
-static const char *const other_names[] = {"LANGCHAIN_SESSION",
-                                          "LANGSMITH_SESSION",
-                                          "LANGSMITH_WORKSPACE_ID",
-                                          "LANGCHAIN_WORKSPACE_ID",
-                                          "LANGSMITH_TENANT_ID",
-                                          "LANGCHAIN_CALLBACKS_BACKGROUND",
-                                          "LANGSMITH_TRACING_BACKGROUND",
-                                          "LANGCHAIN_TRACING_BACKGROUND",
-                                          "LANGSMITH_TRACING_MODE",
-                                          "LANGCHAIN_TRACING_MODE",
-                                          "LANGSMITH_TRACING_SAMPLING_RATE",
-                                          "LANGCHAIN_TRACING_SAMPLING_RATE",
-                                          "LANGSMITH_RUNS_ENDPOINTS",
-                                          "LANGCHAIN_RUNS_ENDPOINTS",
-                                          NULL};
-
-static bool is_listed(const char *const *names, const char *name)
-{
-    for (; *names; names++)
-        if (strcmp(*names, name) == 0)
-            return true;
-    return false;
-}
-
-struct misspelling {
-    char name[128];
-    const char *meant;
-};
-
-static void look_at_name(void *arg, const char *name, const char *value)
-{
-    struct misspelling *m = arg;
-    (void)value;
-    if (m->meant || is_listed(known_names, name) || is_listed(other_names, name))
-        return;
-    m->meant = ah_near_best(name, known_names);
-    if (m->meant)
-        snprintf(m->name, sizeof m->name, "%s", name);
-}
-
-static bool means_off(const char *value)
-{
-    static const char *const words[] = {"false", "0", "no", "off", NULL};
-    for (const char *const *w = words; *w; w++)
-        if (strcasecmp(*w, value) == 0)
-            return true;
-    return false;
-}
-
-static const char *say_switched_off(struct ah_trace *t)
-{
-    struct misspelling m = {.meant = NULL};
-    ah_config_each(t->core->config, "LANG", look_at_name, &m);
-    if (m.meant)
-        snprintf(t->why, sizeof t->why, "%s is no variable that anybody reads: did you mean %s?", m.name,
-                 m.meant);
-    else if (api_key(t->core->config))
-        snprintf(t->why, sizeof t->why,
-                 "there is a LangSmith key, but tracing is not switched on: set LANGSMITH_TRACING=true");
-    else
-        return NULL;
-    return t->why;
-}
-
-const char *ah_trace_why_off(struct ah_trace *t)
-{
-    struct ah_config *c = t->core->config;
-    const char *which = NULL;
-    const char *on = c ? tracing_switch(c, &which) : NULL;
-    struct ah_error err = {0};
-    if (!c)
-        return NULL;
-    if (!on)
-        return say_switched_off(t);
-    if (strcasecmp(on, "true") != 0) {
-        if (means_off(on))
-            return NULL;
-        snprintf(t->why, sizeof t->why, "%s is \"%.40s\", which does not switch tracing on: set it to true",
-                 which, on);
-        return t->why;
-    }
-    if (!api_key(c)) {
-        snprintf(t->why, sizeof t->why, "%s is true, but there is no key: set LANGSMITH_API_KEY", which);
-        return t->why;
-    }
-    if (read_endpoint(t, &which, &err) != 0) {
-        snprintf(t->why, sizeof t->why, "%s cannot be used: %.250s", which ? which : "LANGSMITH_ENDPOINT",
-                 err.message);
-        ah_err_drop(&err);
-        return t->why;
-    }
-    return NULL;
 }
 
 /* --- spans -------------------------------------------------------------------------------------- */
@@ -846,8 +676,8 @@ static void start_root(struct ah_run *run, const struct ah_run_opts *opts)
 
 struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, struct ah_error *err)
 {
-    struct ah_trace_where where;
-    ah_trace_where(t, &where);
+    struct ah_tracing_where where;
+    ah_tracing_where(t->core->tracing, &where);
     struct ah_run *run = new_run(t, opts, where.project);
     if (!run) {
         ah_err_set(err, AH_MEMORY, "no memory for a run");

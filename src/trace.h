@@ -18,25 +18,10 @@ struct ah_trace; /* opaque, one per host */
 struct ah_run;   /* opaque: one run of a script = one trace */
 struct ah_span;  /* opaque, counted */
 
-struct ah_trace *ah_trace_new(struct ah_core *core,
-                              struct ah_error *err); /* needs loop, store, secrets, config, log */
-void ah_trace_free(struct ah_trace *t);              /* all runs must have ended */
-
-/* Where a run that starts now would send its spans, as the configuration says. Texts are borrowed from
- * t and the config. The key itself is asked of the config by whoever sends. */
-struct ah_trace_where {
-    const char *endpoint;  /* without trailing slashes; "" = nowhere */
-    const char *workspace; /* "" = none */
-    const char *project;
-    bool emulated;
-};
-void ah_trace_where(struct ah_trace *t, struct ah_trace_where *out);
-/* The same as if tracing were switched on: for `trace push` and for reading back. endpoint "": no key, or no
- * usable address. */
-void ah_trace_target(struct ah_trace *t, struct ah_trace_where *out);
-/* Why traces do not go to LangSmith although somebody seems to want them to (a misspelt variable, a
- * value that is not true, no key, a broken endpoint): a sentence. NULL: they go, or nobody asked. */
-const char *ah_trace_why_off(struct ah_trace *t);
+struct ah_trace *ah_trace_new(
+    struct ah_core *core,
+    struct ah_error *err);              /* needs loop, store, secrets, config, log; sets core->tracing */
+void ah_trace_free(struct ah_trace *t); /* all runs must have ended */
 
 /* --- runs ---------------------------------------------------------------------------------- */
 

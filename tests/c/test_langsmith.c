@@ -18,6 +18,7 @@
 #include "server.h"
 #include "store.h"
 #include "trace.h"
+#include "tracing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -638,8 +639,8 @@ static void test_switched_off(void **state)
     assert_int_equal(flush(f, 5000), AH_NONE);
     assert_int_equal(f->requests, 0);
     assert_int_equal(look(f).delivery, AH_SENT_LOCAL);
-    struct ah_trace_where target;
-    ah_trace_target(f->core.trace, &target);
+    struct ah_tracing_where target;
+    ah_tracing_target(f->core.tracing, &target);
     struct ah_store_where where = {target.endpoint, target.workspace, false};
     assert_int_equal(ah_store_push(f->core.store, key, &where, "pushed", &err), 0);
     ah_langsmith_wake(f->ls);
@@ -803,6 +804,53 @@ static void test_wire(void **state)
     free(text);
 }
 
+/* What is hidden is hidden in both forms of a body, and nothing else is. */
+static void test_wire_hides(void **state)
+{
+    (void)state;
+    static const char start[] =
+        START(CHILD, ",\"inputs\":{\"q\":\"ghp_abcdefghij0123456789ABCDEFGHIJ012345\"}");
+    static const char end[] = END(",\"outputs\":{\"password\":\"a\\\"b/c+1\"},\"error\":\"no: "
+                                  "http://u:pw1@h/\",\"events\":[{\"name\":\"e\","
+                                  "\"time\":\"t\"}],\"extra\":{\"metadata\":{\"url\":\"https://x/"
+                                  "?api_key=abcd1234efgh\"},\"tool_call_id\":\"c\"}");
+    static const struct {
+        struct ah_tracing_rules rules;
+        const char *there[4], *gone[4];
+    } rows[] = {
+        {{0}, {"ghp_", "a\\\"b/c+1", "u:pw1@", "abcd1234efgh"}, {"redacted"}},
+        {{.hide_tokens = true},
+         {"[redacted:github-token]", "\"password\":\"[redacted:secret]\"", "u:[redacted:password]@",
+          "api_key=[redacted:secret]"},
+         {"ghp_", "b/c+1", "pw1", "abcd1234efgh"}},
+        {{.hide_inputs = true}, {"a\\\"b/c+1", "abcd1234efgh", "tool_call_id"}, {"ghp_"}},
+        {{.hide_outputs = true}, {"ghp_", "pw1", "abcd1234efgh"}, {"b/c+1"}},
+        {{.hide_metadata = true}, {"ghp_", "b/c+1", "tool_call_id", "\"metadata\":{}"}, {"abcd1234efgh"}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (int multipart = 0; multipart < 2; multipart++) {
+            struct ah_lswire_run run;
+            struct ah_lswire_body body;
+            struct ah_error err = {0};
+            assert_int_equal(ah_lswire_read(&run, start, strlen(start), end, strlen(end), &err), 0);
+            run.project = "p";
+            run.rules = rows[i].rules;
+            ah_lswire_begin(&body, 1, multipart);
+            assert_int_equal(ah_lswire_add(&body, &run, 0), 0);
+            assert_int_equal(ah_lswire_finish(&body), 0);
+            for (size_t k = 0; k < 4; k++) {
+                if (rows[i].there[k] && !strstr(body.to.p, rows[i].there[k]))
+                    fail_msg("row %zu: %s is not in %s", i, rows[i].there[k], body.to.p);
+                if (rows[i].gone[k] && strstr(body.to.p, rows[i].gone[k]))
+                    fail_msg("row %zu: %s is in %s", i, rows[i].gone[k], body.to.p);
+            }
+            if (!multipart)
+                assert_int_equal(ah_json_check(body.to.p, body.to.n, 0, NULL, NULL), 0);
+            ah_lswire_drop(&body);
+        }
+    }
+}
+
 static void test_wire_refuses(void **state)
 {
     (void)state;
@@ -885,6 +933,7 @@ int main(void)
         TEST(test_verify_fails),
         TEST(test_ping),
         cmocka_unit_test(test_wire),
+        cmocka_unit_test(test_wire_hides),
         cmocka_unit_test(test_wire_refuses),
         cmocka_unit_test(test_words),
     };

@@ -8,6 +8,7 @@
 #include "secret.h"
 #include "store.h"
 #include "trace.h"
+#include "tracing.h"
 #include "tree.h"
 
 #include <setjmp.h>
@@ -329,47 +330,47 @@ static void secrets_are_masked(void **state)
 static void where_traces_go(void **state)
 {
     (void)state;
-    struct ah_trace_where w;
-    ah_trace_where(core.trace, &w);
+    struct ah_tracing_where w;
+    ah_tracing_where(core.tracing, &w);
     assert_string_equal(w.endpoint, "");
     assert_string_equal(w.project, "default");
-    assert_null(ah_trace_why_off(core.trace));
+    assert_null(ah_tracing_why_off(core.tracing));
     set("LANGCHAIN_API_KEY", "lsv2_pt_0123456789");
-    assert_non_null(strstr(ah_trace_why_off(core.trace), "LANGSMITH_TRACING=true"));
+    assert_non_null(strstr(ah_tracing_why_off(core.tracing), "LANGSMITH_TRACING=true"));
     set("LANGCHAIN_TRACING_V2", "TRUE");
-    ah_trace_where(core.trace, &w);
+    ah_tracing_where(core.tracing, &w);
     assert_string_equal(w.endpoint, "https://api.smith.langchain.com");
-    assert_null(ah_trace_why_off(core.trace));
+    assert_null(ah_tracing_why_off(core.tracing));
     struct ah_run *run = start("x");
     assert_true(ah_run_sends(run));
     ah_run_end(run, NULL, 0, NULL);
     set("LANGSMITH_ENDPOINT", "http://127.0.0.1:9//");
     set("LANGSMITH_PROJECT", "mails");
-    ah_trace_where(core.trace, &w);
+    ah_tracing_where(core.tracing, &w);
     assert_string_equal(w.endpoint, "http://127.0.0.1:9");
     assert_string_equal(w.project, "mails");
     set("LANGSMITH_ENDPOINT", "nonsense");
-    assert_non_null(strstr(ah_trace_why_off(core.trace), "LANGSMITH_ENDPOINT"));
-    ah_trace_where(core.trace, &w);
+    assert_non_null(strstr(ah_tracing_why_off(core.tracing), "LANGSMITH_ENDPOINT"));
+    ah_tracing_where(core.tracing, &w);
     assert_string_equal(w.endpoint, "");
     set("LANGSMITH_TRACING_V2", "yes"); /* the first that is set decides */
-    assert_non_null(strstr(ah_trace_why_off(core.trace), "\"yes\""));
+    assert_non_null(strstr(ah_tracing_why_off(core.tracing), "\"yes\""));
     set("LANGSMITH_TRACING_V2", "false");
-    assert_null(ah_trace_why_off(core.trace));
+    assert_null(ah_tracing_why_off(core.tracing));
 }
 
 static void no_key(void **state)
 {
     (void)state;
     set("LANGSMITH_TRACING", "true");
-    assert_non_null(strstr(ah_trace_why_off(core.trace), "LANGSMITH_API_KEY"));
+    assert_non_null(strstr(ah_tracing_why_off(core.tracing), "LANGSMITH_API_KEY"));
 }
 
 static void misspelt(void **state)
 {
     (void)state;
     set("LANGSMTIH_TRACING", "true");
-    const char *why = ah_trace_why_off(core.trace);
+    const char *why = ah_tracing_why_off(core.tracing);
     assert_non_null(why);
     assert_non_null(strstr(why, "LANGSMTIH_TRACING"));
     assert_non_null(strstr(why, "LANGSMITH_TRACING?"));
