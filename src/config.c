@@ -8,6 +8,7 @@
 #include "dotenv.h"
 #include "limits.h"
 #include "log.h"
+#include "proxy.h"
 #include "secret.h"
 
 #include <errno.h>
@@ -174,14 +175,22 @@ static const struct setting *find_set(struct ah_config *c, const char *name)
     return s && !is_blank(s->value) ? s : NULL;
 }
 
-static void hide_value(struct ah_config *c, const char *name, const char *value)
+static void hide_text(struct ah_config *c, const char *name, const char *text)
 {
-    if (!c->secrets || !ah_secret_is_name(name))
-        return;
-    char *text = trim_copy(value);
     if (text && strlen(text) >= AH_SECRET_MIN_BYTES &&
         ah_secret_hide(c->secrets, name, text, strlen(text)) != 0 && c->log)
         ah_log_line(c->log, AH_LOG_ERROR, "out of memory: the value of %s will not be masked", name);
+}
+
+static void hide_value(struct ah_config *c, const char *name, const char *value)
+{
+    struct ah_proxy proxy = {0};
+    char *text = c->secrets && (ah_secret_is_name(name) || ah_proxy_is_name(name)) ? trim_copy(value) : NULL;
+    if (text && ah_secret_is_name(name))
+        hide_text(c, name, text);
+    else if (text && ah_proxy_parse(&proxy, name, text, NULL) == 0)
+        hide_text(c, name, proxy.password);
+    ah_proxy_drop(&proxy);
     if (text)
         explicit_bzero(text, strlen(text));
     free(text);
@@ -392,6 +401,12 @@ void ah_config_set_emulated(struct ah_config *c, bool emulated)
 bool ah_config_emulated(const struct ah_config *c)
 {
     return c->emulated;
+}
+
+bool ah_config_is_secret(struct ah_config *c, const char *name)
+{
+    const char *proxy = ah_proxy_is_name(name) ? ah_config_get(c, name) : NULL;
+    return ah_secret_is_name(name) || (proxy && strchr(proxy, '@'));
 }
 
 const char *ah_config_get(struct ah_config *c, const char *name)

@@ -40,6 +40,8 @@ bool ah_config_emulated(const struct ah_config *c);
 /* The value, or NULL when unset or blank. Trimmed of white space and of one pair of quotes around
  * it. Valid until the config is freed. (Without memory to copy it: NULL.) */
 const char *ah_config_get(struct ah_config *c, const char *name);
+/* Whether its value is not for scripts: a secret's name, or a proxy with a name and password in it. */
+bool ah_config_is_secret(struct ah_config *c, const char *name);
 /* The first of several names (NULL ends the list) that is set; *which (may be NULL) gets its name. */
 const char *ah_config_first(struct ah_config *c, const char **which, ...) __attribute__((sentinel));
 enum ah_config_source ah_config_source_of(struct ah_config *c, const char *name);

@@ -10,6 +10,7 @@
 #include "fault.h"
 #include "limits.h"
 #include "log.h"
+#include "proxy.h"
 #include "url.h"
 #include "version.h"
 
@@ -25,26 +26,39 @@
 #define RECEIVE_BYTES 4096L                /* a thousand transfers at once are normal: small buffers */
 #define SEND_BYTES 16384L
 #define REDIRECTS_MAX 5
+#define ROUNDS_MAX 2       /* libcurl's own repeats of an attempt: one */
 #define FILES_RESERVED 128 /* journal, scripts, terminal, libraries */
 #define CONNECTIONS_MAX 16384
 
 enum phase { PHASE_QUEUED, PHASE_FULL, PHASE_FLIGHT, PHASE_WAIT, PHASE_DONE };
 
+/* One of libcurl's multi handles, with its connections. There are two because libcurl 7 reads nothing more
+ * from an HTTP/2 connection while one of its streams is paused, so that an answer whose reader may be slow
+ * goes over HTTP/1.1; and because it confuses connections of both kinds to one server. */
+struct lane {
+    struct ah_http *http;
+    CURLM *multi;
+    struct ah_timer timer; /* libcurl's one timeout */
+};
+
 struct ah_http {
     struct ah_loop *loop;
     struct ah_log *log;
-    CURLM *multi;
-    struct ah_timer timer; /* libcurl's one timeout */
+    struct lane shared, streams;
     CURL *pool[POOL_MAX];
     int pooled;
     int in_flight, in_flight_max;
     char *ca_file;
+    struct ah_proxy plain_proxy, tls_proxy; /* for http and https; no address: none */
+    struct ah_error plain_trouble, tls_trouble;
+    char *no_proxy;
     struct ah_http_impl *first, *last;           /* all unfinished requests */
     struct ah_http_impl *full_first, *full_last; /* those that wait for a free connection */
 };
 
 struct ah_http_impl {
     struct ah_http *http;
+    struct lane *lane;
     struct ah_http_op *self;
     struct ah_http_impl *next, *prev;
     struct ah_http_impl *full_next;
@@ -53,7 +67,8 @@ struct ah_http_impl {
     /* set before the first attempt */
     char *method, *url, *body;
     size_t body_n;
-    bool has_body, safe_to_repeat, stream, unsafe;
+    bool has_body, safe_to_repeat, stream, unsafe, tls;
+    const struct ah_proxy *proxy; /* NULL: none */
     int redirects_left;
     struct curl_slist *headers;
     int64_t connect_ms, first_byte_ms, idle_ms, total_ms;
@@ -66,6 +81,8 @@ struct ah_http_impl {
     struct ah_ready start;
     struct ah_timer timer;                              /* the next limit, or the end of a wait */
     size_t sent;                                        /* body bytes handed to libcurl */
+    int rounds;                                         /* how often libcurl began to send it */
+    long connect_status;                                /* what the proxy answered to CONNECT, 0: nothing */
     bool paused, streamed;                              /* streamed: the consumer took a byte */
     int64_t began_us, first_us, active_us, deadline_us; /* monotonic */
     struct ah_error stopped; /* why we stopped it ourselves; kind AH_NONE: we did not */
@@ -75,7 +92,7 @@ struct ah_http_impl {
 struct sock {
     struct ah_watch watch;
     curl_socket_t fd;
-    struct ah_http *http;
+    struct lane *lane;
 };
 
 static void start_attempt(struct ah_ready *r);
@@ -85,11 +102,11 @@ static void arm_limit(struct ah_http_impl *i);
 /* --- libcurl's side: sockets, timer, bytes --------------------------------------------------------- */
 
 /* Finished transfers are collected here only, after libcurl has returned. */
-static void drain(struct ah_http *h)
+static void drain(struct lane *lane)
 {
     CURLMsg *msg;
     int left;
-    while ((msg = curl_multi_info_read(h->multi, &left))) {
+    while ((msg = curl_multi_info_read(lane->multi, &left))) {
         if (msg->msg != CURLMSG_DONE)
             continue;
         CURLcode code = msg->data.result; /* copied: the message dies with the handle's removal */
@@ -102,7 +119,7 @@ static void drain(struct ah_http *h)
 static void on_socket_ready(struct ah_watch *w, int events)
 {
     struct sock *s = w->arg;
-    struct ah_http *h = s->http;
+    struct lane *lane = s->lane; /* the socket may be gone afterwards */
     int flags = 0, running;
     if (events & AH_WATCH_ERROR)
         flags |= CURL_CSELECT_ERR;
@@ -110,20 +127,20 @@ static void on_socket_ready(struct ah_watch *w, int events)
         flags |= CURL_CSELECT_IN;
     if (events & AH_WATCH_WRITE)
         flags |= CURL_CSELECT_OUT;
-    curl_multi_socket_action(h->multi, s->fd, flags, &running);
-    drain(h);
+    curl_multi_socket_action(lane->multi, s->fd, flags, &running);
+    drain(lane);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
 {
-    struct ah_http *h = arg;
+    struct lane *lane = arg;
     struct sock *s = assigned;
     (void)easy;
     if (what == CURL_POLL_REMOVE) {
         if (s) {
             ah_watch_stop(&s->watch);
             free(s);
-            curl_multi_assign(h->multi, fd, NULL);
+            curl_multi_assign(lane->multi, fd, NULL);
         }
         return 0;
     }
@@ -132,35 +149,35 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *as
         if (!s)
             return -1;
         s->fd = fd;
-        s->http = h;
-        curl_multi_assign(h->multi, fd, s);
+        s->lane = lane;
+        curl_multi_assign(lane->multi, fd, s);
     }
     int events = 0;
     if (what & CURL_POLL_IN)
         events |= AH_WATCH_READ;
     if (what & CURL_POLL_OUT)
         events |= AH_WATCH_WRITE;
-    return ah_watch_start(h->loop, &s->watch, fd, events, on_socket_ready, s);
+    return ah_watch_start(lane->http->loop, &s->watch, fd, events, on_socket_ready, s);
 }
 
 static void on_curl_timeout(struct ah_timer *t)
 {
-    struct ah_http *h = t->arg;
+    struct lane *lane = t->arg;
     int running;
-    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    drain(h);
+    curl_multi_socket_action(lane->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    drain(lane);
 }
 
 static int on_timer(CURLM *multi, long ms, void *arg)
 {
-    struct ah_http *h = arg;
+    struct lane *lane = arg;
     (void)multi;
     if (ms < 0) {
-        ah_timer_stop(&h->timer);
+        ah_timer_stop(&lane->timer);
         return 0;
     }
-    int rc = ah_timer_start(h->loop, &h->timer, ms, on_curl_timeout, h);
-    ah_timer_background(&h->timer, h->in_flight == 0);
+    int rc = ah_timer_start(lane->http->loop, &lane->timer, ms, on_curl_timeout, lane);
+    ah_timer_background(&lane->timer, lane->http->in_flight == 0);
     return rc;
 }
 
@@ -187,6 +204,27 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
         return CURL_SEEKFUNC_FAIL;
     i->sent = (size_t)offset;
     return CURL_SEEKFUNC_OK;
+}
+
+/* libcurl is about to send the request. It does so again, by itself, when an old connection turns out to be
+ * dead and when HTTP/2 refuses the stream. That is another attempt, and one such is enough: after it the
+ * policy decides. A body that cannot rewind is not begun again from the middle. */
+static int on_begin(void *arg, char *there, char *here, int port_there, int port_here)
+{
+    struct ah_http_impl *i = arg;
+    (void)there;
+    (void)here;
+    (void)port_there;
+    (void)port_here;
+    if (i->rounds++ == 0)
+        return CURL_PREREQFUNC_OK;
+    if (i->rounds > ROUNDS_MAX || (i->unsafe && i->sent > 0)) {
+        i->rounds--;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    i->sent = 0;
+    i->self->res.attempts++;
+    return CURL_PREREQFUNC_OK;
 }
 
 static long status_of(struct ah_http_impl *i)
@@ -373,7 +411,7 @@ static void release_easy(struct ah_http_impl *i)
     struct ah_http *h = i->http;
     if (!i->easy)
         return;
-    curl_multi_remove_handle(h->multi, i->easy);
+    curl_multi_remove_handle(i->lane->multi, i->easy);
     h->in_flight--;
     if (h->pooled < POOL_MAX) {
         curl_easy_reset(i->easy);
@@ -418,15 +456,49 @@ static void tls_error(struct ah_error *err, const char *host, const char *reason
     snprintf(err->code, sizeof err->code, "tls");
 }
 
+static void proxy_refusal(struct ah_http_impl *i, int status, struct ah_error *err)
+{
+    char host[256];
+    host_name(i, host, sizeof host);
+    ah_err_set(err, status == 407 ? AH_CONFIG : AH_NETWORK,
+               "the proxy %.200s (from %s) did not pass a request on to %s: status %d%s", i->proxy->address,
+               i->proxy->variable, host, status,
+               status != 407    ? ""
+               : i->proxy->user ? ", name or password are wrong"
+                                : ", it wants a name and a password: http://name:password@host:port");
+    snprintf(err->code, sizeof err->code, "proxy");
+    err->retryable = status == 429 || status >= 500;
+}
+
+/* The proxy could not be reached or did not do its part. False: what failed is behind it. */
+static bool proxy_error(struct ah_http_impl *i, CURLcode code, const char *reason, struct ah_error *err)
+{
+    if (!i->proxy)
+        return false;
+    if (i->connect_status >= 300) {
+        proxy_refusal(i, (int)i->connect_status, err);
+        return true;
+    }
+    if (code != CURLE_COULDNT_RESOLVE_PROXY && code != CURLE_COULDNT_CONNECT && code != CURLE_PROXY)
+        return false;
+    ah_err_set(err, AH_NETWORK,
+               "the proxy %.200s could not be used (%s): check %s, or name hosts that need none in no_proxy",
+               i->proxy->address, reason, i->proxy->variable);
+    snprintf(err->code, sizeof err->code, "proxy");
+    err->retryable = true;
+    return true;
+}
+
 /* What libcurl says, in our words. */
 static void transport_error(struct ah_http_impl *i, CURLcode code, struct ah_error *err)
 {
     char host[256];
     const char *reason = i->reason[0] ? i->reason : curl_easy_strerror(code);
     host_name(i, host, sizeof host);
+    if (proxy_error(i, code, reason, err))
+        return;
     switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
         ah_err_set(err, AH_NETWORK, "no such host as %s (%s): check the URL and your network", host, reason);
         err->retryable = true;
         break;
@@ -449,7 +521,14 @@ static void transport_error(struct ah_http_impl *i, CURLcode code, struct ah_err
         ah_err_set(err, AH_CONFIG, "not a usable URL (%s)", reason);
         break;
     case CURLE_PARTIAL_FILE:
-        ah_err_set(err, AH_TRUNCATED, "the answer of %s stopped before its end", host);
+        if (i->self->res.answer_began)
+            ah_err_set(err, AH_TRUNCATED, "the answer of %s stopped before its end", host);
+        else
+            ah_err_set(err, AH_NETWORK, "%s closed the connection without an answer", host);
+        err->retryable = true;
+        break;
+    case CURLE_ABORTED_BY_CALLBACK: /* on_begin */
+        ah_err_set(err, AH_NETWORK, "%s dropped or refused the request again and again", host);
         err->retryable = true;
         break;
     case CURLE_BAD_CONTENT_ENCODING:
@@ -475,6 +554,11 @@ static void transport_error(struct ah_http_impl *i, CURLcode code, struct ah_err
 static void status_error(struct ah_http_impl *i, int status, struct ah_error *err)
 {
     char what[512];
+    if (status == 407 && i->proxy) {
+        proxy_refusal(i, status, err);
+        err->status = status;
+        return;
+    }
     describe(i, what, sizeof what);
     enum ah_kind kind = AH_HTTP;
     if (status == 401 || status == 403)
@@ -656,7 +740,7 @@ static void note_sent(struct ah_http_impl *i)
     if (i->has_body && !goes_with_head(i))
         return;
     curl_easy_getinfo(i->easy, CURLINFO_REQUEST_SIZE, &bytes);
-    i->self->res.first_byte_sent = bytes > 0;
+    i->self->res.first_byte_sent = bytes > 0 && i->rounds > 0; /* not what a proxy was told before */
 }
 
 /* With -v, a line an attempt: where, what came, how long. Never the query, headers or bodies. */
@@ -682,6 +766,7 @@ static void end_attempt(struct ah_http_impl *i, CURLcode code)
     res->http_version = version == CURL_HTTP_VERSION_2_0 ? 20 : version == CURL_HTTP_VERSION_1_0 ? 10 : 11;
     if (i->first_us)
         res->first_byte_us = i->first_us - i->began_us;
+    curl_easy_getinfo(i->easy, CURLINFO_HTTP_CONNECTCODE, &i->connect_status);
     note_sent(i);
     release_easy(i);
     ah_timer_stop(&i->timer);
@@ -791,6 +876,22 @@ static void set_body(struct ah_http_impl *i, CURL *e)
     }
 }
 
+/* Said of every request: else libcurl would read the variables itself, with its own meaning of them. */
+static void set_proxy(struct ah_http_impl *i, CURL *e)
+{
+    curl_easy_setopt(e, CURLOPT_PROXY, i->proxy ? i->proxy->address : "");
+    curl_easy_setopt(e, CURLOPT_NOPROXY, "");
+    if (!i->proxy)
+        return;
+    curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* they are no part of the answer */
+    if (i->proxy->user)
+        curl_easy_setopt(e, CURLOPT_PROXYUSERNAME, i->proxy->user);
+    if (i->proxy->password)
+        curl_easy_setopt(e, CURLOPT_PROXYPASSWORD, i->proxy->password);
+    if (i->http->ca_file)
+        curl_easy_setopt(e, CURLOPT_PROXY_CAINFO, i->http->ca_file);
+}
+
 static void set_options(struct ah_http_impl *i, CURL *e)
 {
     curl_easy_setopt(e, CURLOPT_URL, i->url);
@@ -798,7 +899,8 @@ static void set_options(struct ah_http_impl *i, CURL *e)
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else a cancel waits for a slow resolver */
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+                     i->lane == &i->http->streams ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS);
     curl_easy_setopt(e, CURLOPT_HTTPHEADER, i->headers);
     curl_easy_setopt(e, CURLOPT_USERAGENT, "agenthost/" AH_VERSION);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)i->connect_ms);
@@ -808,6 +910,10 @@ static void set_options(struct ah_http_impl *i, CURL *e)
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, i);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, i->reason);
+    curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_begin);
+    curl_easy_setopt(e, CURLOPT_PREREQDATA, i);
+    if (i->tls) /* wait for the first connection: over HTTP/2 it may carry this request too */
+        curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L);
     if (!i->stream)
         curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
     if (i->unsafe)
@@ -817,6 +923,7 @@ static void set_options(struct ah_http_impl *i, CURL *e)
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     if (i->http->ca_file)
         curl_easy_setopt(e, CURLOPT_CAINFO, i->http->ca_file);
+    set_proxy(i, e);
     set_body(i, e);
 }
 
@@ -837,6 +944,8 @@ static void start_attempt(struct ah_ready *r)
         i->began_us = i->active_us;
     i->phase = PHASE_FLIGHT;
     i->sent = 0;
+    i->rounds = 0;
+    i->connect_status = 0;
     i->first_us = 0;
     i->paused = i->streamed = false;
     i->reason[0] = '\0';
@@ -858,7 +967,7 @@ static void start_attempt(struct ah_ready *r)
     set_options(i, i->easy);
     ah_fault_at("send");
     h->in_flight++;
-    if (curl_multi_add_handle(h->multi, i->easy) != CURLM_OK) {
+    if (curl_multi_add_handle(i->lane->multi, i->easy) != CURLM_OK) {
         release_easy(i);
         ah_err_set(&err, AH_IO, "libcurl refused the request");
         finish(i, &err);
@@ -976,14 +1085,28 @@ static bool is_idempotent(const char *method)
     return false;
 }
 
+static int choose_proxy(struct ah_http_impl *i, const struct ah_url *url, struct ah_error *err)
+{
+    const struct ah_http *h = i->http;
+    const struct ah_proxy *proxy = url->tls ? &h->tls_proxy : &h->plain_proxy;
+    const struct ah_error *trouble = url->tls ? &h->tls_trouble : &h->plain_trouble;
+    if ((!proxy->address && trouble->kind == AH_NONE) || ah_proxy_is_exempt(h->no_proxy, url))
+        return 0;
+    if (trouble->kind != AH_NONE)
+        return ah_err_copy(err, trouble), -1;
+    i->proxy = proxy;
+    return 0;
+}
+
 static int fill(struct ah_http_impl *i, const struct ah_http_req *req, struct ah_error *err)
 {
     struct ah_url url;
     const char *method = req->method ? req->method : req->has_body ? "POST" : "GET";
     if (!is_token(method))
         return ah_err_set(err, AH_INVALID, "'%.32s' is not an HTTP method", method);
-    if (ah_url_parse(req->url, strlen(req->url), &url, err) != 0)
+    if (ah_url_parse(req->url, strlen(req->url), &url, err) != 0 || choose_proxy(i, &url, err) != 0)
         return -1;
+    i->tls = url.tls;
     i->method = strdup(method);
     i->url = strdup(req->url);
     i->body = malloc(req->body_n + 1);
@@ -996,6 +1119,7 @@ static int fill(struct ah_http_impl *i, const struct ah_http_req *req, struct ah
     i->safe_to_repeat = req->idempotent || is_idempotent(method);
     i->unsafe = !i->safe_to_repeat;
     i->stream = req->stream;
+    i->lane = req->stream ? &i->http->streams : &i->http->shared;
     i->redirects_left = req->refuse_redirects ? 0 : REDIRECTS_MAX;
     i->connect_ms = or_default(req->connect_ms, AH_HTTP_CONNECT_MS);
     i->first_byte_ms = or_default(req->first_byte_ms, AH_HTTP_FIRST_BYTE_MS);
@@ -1017,6 +1141,7 @@ struct ah_http_op *ah_http_send(struct ah_http *h, const struct ah_http_req *req
         ah_err_set(err, AH_MEMORY, "out of memory");
         return NULL;
     }
+    i->http = h;
     if (fill(i, req, err) != 0) {
         free_impl(i);
         free(op);
@@ -1027,7 +1152,6 @@ struct ah_http_op *ah_http_send(struct ah_http *h, const struct ah_http_req *req
     ah_buf_init(&op->res.body, i->max_body);
     ah_buf_init(&op->res.headers, AH_HTTP_HEADER_BYTES);
     i->self = op;
-    i->http = h;
     i->start.run = start_attempt;
     i->began_us = ah_clock_mono_us();
     i->deadline_us = i->began_us + i->total_ms * 1000;
@@ -1105,25 +1229,61 @@ void ah_http_set_ca(struct ah_http *h, const char *ca_file)
     h->ca_file = ca_file && ca_file[0] ? strdup(ca_file) : NULL;
 }
 
+static int open_lane(struct ah_http *h, struct lane *lane)
+{
+    lane->http = h;
+    lane->multi = curl_multi_init();
+    if (!lane->multi)
+        return -1;
+    curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
+    curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
+    curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)h->in_flight_max);
+    return 0;
+}
+
+static void close_lane(struct lane *lane)
+{
+    if (lane->multi)
+        curl_multi_cleanup(lane->multi); /* closes idle connections: calls on_socket */
+    if (lane->http)
+        ah_timer_stop(&lane->timer);
+}
+
+static void read_proxies(struct ah_http *h, struct ah_config *config)
+{
+    const char *name = NULL, *value, *none;
+    /* HTTP_PROXY is what CGI makes of a request's header "Proxy": nobody may choose our proxy that way. */
+    if ((value = ah_config_first(config, &name, "http_proxy", "all_proxy", "ALL_PROXY", NULL)))
+        ah_proxy_parse(&h->plain_proxy, name, value, &h->plain_trouble);
+    if ((value =
+             ah_config_first(config, &name, "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL)))
+        ah_proxy_parse(&h->tls_proxy, name, value, &h->tls_trouble);
+    if ((none = ah_config_first(config, NULL, "no_proxy", "NO_PROXY", NULL)))
+        h->no_proxy = strdup(none);
+}
+
 struct ah_http *ah_http_new(struct ah_loop *loop, struct ah_log *log, struct ah_config *config,
                             struct ah_error *err)
 {
     struct ah_http *h = calloc(1, sizeof *h);
-    if (!h || !(h->multi = curl_multi_init())) {
-        free(h);
+    if (!h) {
         ah_err_set(err, AH_MEMORY, "out of memory");
         return NULL;
     }
     h->loop = loop;
     h->log = log;
     h->in_flight_max = choose_capacity();
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
-    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
-    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)h->in_flight_max);
-    if (config)
+    if (open_lane(h, &h->shared) != 0 || open_lane(h, &h->streams) != 0) {
+        ah_http_free(h);
+        ah_err_set(err, AH_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (config) {
         ah_http_set_ca(h, ah_config_get(config, "SSL_CERT_FILE"));
+        read_proxies(h, config);
+    }
     if (!(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS))
         ah_log_once(
             log, AH_ONCE_RESOLVER, AH_LOG_WARN,
@@ -1143,8 +1303,13 @@ void ah_http_free(struct ah_http *h)
     }
     while (h->pooled > 0)
         curl_easy_cleanup(h->pool[--h->pooled]);
-    curl_multi_cleanup(h->multi); /* closes idle connections: calls on_socket */
-    ah_timer_stop(&h->timer);
+    close_lane(&h->shared);
+    close_lane(&h->streams);
+    ah_proxy_drop(&h->plain_proxy);
+    ah_proxy_drop(&h->tls_proxy);
+    ah_err_drop(&h->plain_trouble);
+    ah_err_drop(&h->tls_trouble);
+    free(h->no_proxy);
     free(h->ca_file);
     free(h);
 }

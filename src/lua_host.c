@@ -154,7 +154,8 @@ static int l_config(lua_State *L)
     const char *name = luaL_checkstring(L, 1);
     if (ah_secret_is_name(name))
         return luaL_error(L, "%s is a secret: scripts hold host.secret(\"%s\"), not its value", name, name);
-    lua_pushstring(L, ah_config_get(core_of(L)->config, name));
+    struct ah_config *config = core_of(L)->config;
+    lua_pushstring(L, ah_config_is_secret(config, name) ? NULL : ah_config_get(config, name));
     return 1;
 }
 

@@ -102,8 +102,10 @@ static int l_os_getenv(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
     struct ah_core *core = ah_lua_of(L)->core;
-    const char *value = ah_secret_is_name(name) ? NULL : ah_config_get(core->config, name);
-    lua_pushstring(L, value ? value : ah_secret_is_name(name) ? NULL : getenv(name));
+    const char *value = NULL;
+    if (!ah_config_is_secret(core->config, name) && !(value = ah_config_get(core->config, name)))
+        value = getenv(name);
+    lua_pushstring(L, value);
     return 1;
 }
 

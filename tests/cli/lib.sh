@@ -188,14 +188,24 @@ asked() { state "sum(n for k, n in v['requests'].items() if k.endswith(' $1'))";
 # A Python expression over the emulator's state `v`.
 state() { curl -s "$BASE/__emulator/state" | python3 -c 'import json,sys; v=json.load(sys.stdin); print(eval(sys.argv[1]))' "$1" 2>&1; }
 
-# start_python FILE WORDS...: a helper that prints "listening PORT" first; $PORT.
-start_python() {
-  log=$TMP/python.$NUMBER.$(echo "$CHILDREN" | wc -w)
-  python3 "$HERE/$@" >"$log" 2>&1 &
+# start_helper COMMAND...: a program that prints "listening PORT" first; $PORT. start_python FILE WORDS...: one of this folder.
+start_helper() {
+  log=$TMP/helper.$NUMBER.$(echo "$CHILDREN" | wc -w)
+  "$@" >"$log" 2>&1 &
   HELPER=$!
   HELPER_LOG=$log
   CHILDREN="$CHILDREN $HELPER"
-  wait_for "$log" '^listening ' || { echo "Bail out! $1 did not start: $(head -n 5 "$log")"; exit 1; }
+  wait_for "$log" '^listening ' || { echo "Bail out! $2 did not start: $(head -n 5 "$log")"; exit 1; }
   PORT=$(sed -n 's/^listening //p' "$log")
+}
+start_python() {
+  helper=$1
+  shift
+  start_helper python3 "$HERE/$helper" "$@"
+}
+# make_certificate PATH HOST: PATH.pem, which signs for itself, and PATH.key.
+make_certificate() {
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.pem" -days 2 -subj "/CN=$2" -addext "subjectAltName=DNS:$2" >"$1.log" 2>&1 ||
+    { echo "1..0 # SKIP no certificate: $(tail -n 1 "$1.log")"; exit 77; }
 }
 end_helper() { kill "$HELPER" 2>/dev/null; wait "$HELPER" 2>/dev/null; }

@@ -17,7 +17,7 @@ mkdir "$C"
   done
   openssl x509 -req -in "$C/localhost.csr" -CA "$C/ca.pem" -CAkey "$C/ca.key" -CAcreateserial -days 2 -extfile "$C/localhost.ext" -out "$C/localhost.pem"
   openssl x509 -req -in "$C/other.csr" -CA "$C/ca.pem" -CAkey "$C/ca.key" -CAcreateserial -days 2 -extfile "$C/other.ext" -out "$C/other.pem"
-  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$C/self.key" -out "$C/self.pem" -days 2 -subj "/CN=localhost" -addext "subjectAltName=DNS:localhost"
+  make_certificate "$C/self" localhost
   mkdir "$C/db"
   : >"$C/db/index.txt"
   echo 01 >"$C/db/serial"
