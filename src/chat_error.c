@@ -191,6 +191,8 @@ static enum ah_kind classify(const struct failure *f, bool *retryable)
         return AH_QUOTA;
     if (is_filtered(f))
         return AH_REFUSED;
+    if (f->status == 400 && strcmp(f->type, "no_db_connection") == 0)
+        return AH_AUTH; /* LiteLLM without a database knows its master key only */
     return kind_of_status(f->status != 0 ? f->status : guess_status(f), retryable);
 }
 

@@ -3,6 +3,7 @@
 #include "chat_request.h"
 
 #include "chat.h"
+#include "chat_parts.h"
 #include "near.h"
 
 #include <stdio.h>
@@ -715,6 +716,8 @@ static int put_content(struct ah_json_writer *w, struct ah_json m, bool may_miss
                           v.type == AH_JSON_OBJECT ? "; encode a table with json.encode" : "");
     if (is_absent(v) && !may_miss)
         return ah_err_set(err, AH_INVALID, "message %zu has no content", at);
+    if (v.type == AH_JSON_ARRAY && ah_chat_parts_check(v, at, err) != 0)
+        return -1;
     ah_json_key(w, "content");
     if (has_calls && (is_absent(v) || (v.type == AH_JSON_STRING && v.n == 2)))
         ah_json_put_null(w);

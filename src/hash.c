@@ -42,6 +42,13 @@ bool ah_hash_is_same(const void *a, const void *b, size_t n)
     return CRYPTO_memcmp(a, b, n) == 0;
 }
 
+int ah_hash_base64_encode(const void *p, size_t n, char *out, size_t size)
+{
+    if (n > INT_MAX / 2 || (n + 2) / 3 * 4 >= size)
+        return -1;
+    return EVP_EncodeBlock((unsigned char *)out, p, (int)n);
+}
+
 int ah_hash_base64_decode(const char *s, size_t n, unsigned char *out, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

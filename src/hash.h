@@ -17,6 +17,8 @@ int ah_hash_hmac_base64(const void *key, size_t key_n, const void *p, size_t n,
                         char out[AH_HASH_BASE64_BYTES]);
 /* Takes as long for a nearly right text as for a wrong one. */
 bool ah_hash_is_same(const void *a, const void *b, size_t n);
+/* (n + 2) / 3 * 4 characters and a NUL into out; how many characters, or -1 when they do not fit. */
+int ah_hash_base64_encode(const void *p, size_t n, char *out, size_t size);
 /* Decodes base64 with padding; how many bytes, or -1 when it is none or does not fit. */
 int ah_hash_base64_decode(const char *s, size_t n, unsigned char *out, size_t size);
 

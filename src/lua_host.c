@@ -94,6 +94,33 @@ static int l_sha256(lua_State *L)
     return 1;
 }
 
+static int l_base64(lua_State *L)
+{
+    size_t n;
+    luaL_Buffer b;
+    const char *bytes = luaL_checklstring(L, 1, &n);
+    size_t size = (n + 2) / 3 * 4 + 1;
+    char *to = luaL_buffinitsize(L, &b, size);
+    int made = ah_hash_base64_encode(bytes, n, to, size);
+    luaL_argcheck(L, made >= 0, 1, "too long");
+    luaL_pushresultsize(&b, (size_t)made);
+    return 1;
+}
+
+/* nil when it is none. */
+static int l_unbase64(lua_State *L)
+{
+    size_t n;
+    luaL_Buffer b;
+    const char *text = luaL_checklstring(L, 1, &n);
+    char *to = luaL_buffinitsize(L, &b, n / 4 * 3 + 1);
+    int got = n ? ah_hash_base64_decode(text, n, (unsigned char *)to, n / 4 * 3 + 1) : 0;
+    luaL_pushresultsize(&b, got > 0 ? (size_t)got : 0);
+    if (got < 0)
+        lua_pushnil(L);
+    return 1;
+}
+
 static int l_uuid(lua_State *L)
 {
     char id[AH_UUID_BYTES];
@@ -298,16 +325,12 @@ static int l_load(lua_State *L)
 }
 
 static const luaL_Reg host_lib[] = {
-    {"config", l_config},
-    {"emulated", l_emulated},
-    {"log", l_log},
-    {"random", l_random},
-    {"secret", l_secret},
-    {"sha256", l_sha256},
-    {"sorted_pairs", l_sorted_pairs},
-    {"time", l_time},
-    {"uuid", l_uuid},
-    {NULL, NULL},
+    {"base64", l_base64},     {"config", l_config},
+    {"emulated", l_emulated}, {"log", l_log},
+    {"random", l_random},     {"secret", l_secret},
+    {"sha256", l_sha256},     {"sorted_pairs", l_sorted_pairs},
+    {"time", l_time},         {"unbase64", l_unbase64},
+    {"uuid", l_uuid},         {NULL, NULL},
 };
 
 static const luaL_Reg script_lib[] = {

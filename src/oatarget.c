@@ -33,6 +33,12 @@ static int fail_memory(struct ah_error *err)
     return ah_err_set(err, AH_MEMORY, "out of memory before a model call");
 }
 
+static bool ends_with(struct ah_url_part path, const char *end)
+{
+    size_t n = strlen(end);
+    return path.n >= n && memcmp(path.p + path.n - n, end, n) == 0;
+}
+
 /* Keys over plain http: loopback is fine, a private network is common (LiteLLM) and said once. */
 static int check_base(struct ah_core *core, bool *http_warned, const char *base, const char *setting,
                       struct ah_url *url, struct ah_error *err)
@@ -44,6 +50,9 @@ static int check_base(struct ah_core *core, bool *http_warned, const char *base,
         ah_err_drop(&why);
         return -1;
     }
+    if (ends_with(url->path, "/chat/completions"))
+        return ah_err_set(err, AH_CONFIG, "%s must end before /chat/completions, which is added by itself",
+                          what);
     if (url->query.n)
         return ah_err_set(err, AH_CONFIG, "%s must not have a query", what);
     if (url->has_userinfo) /* it would be in every trace */

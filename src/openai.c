@@ -344,10 +344,21 @@ static bool never_helps(enum ah_kind kind)
     return kind == AH_QUOTA || kind == AH_CONTEXT_OVERFLOW || kind == AH_REFUSED;
 }
 
-static void read_refusal(const struct ah_http_res *res, struct ah_error *err)
+/* A path that is not there, rather than a model. */
+static void advise_base(const struct call *c, struct ah_error *err)
+{
+    size_t n = strlen(err->message);
+    if (err->kind == AH_NOT_FOUND && !strstr(c->target.base, "/v1") &&
+        strcmp(err->code, "model_not_found") != 0)
+        snprintf(err->message + n, sizeof err->message - n,
+                 "; many servers want a base URL that ends in /v1");
+}
+
+static void read_refusal(const struct call *c, const struct ah_http_res *res, struct ah_error *err)
 {
     char advice[16];
     ah_chat_error_read(res->status, ah_buf_str(&res->body), res->body.n, err);
+    advise_base(c, err);
     ah_http_header(res, "x-should-retry", advice, sizeof advice);
     if (strcmp(advice, "false") == 0)
         err->retryable = false;
@@ -390,7 +401,7 @@ static void classify(void *arg, const struct ah_http_res *res, struct ah_error *
     struct call *c = arg;
     ah_timer_stop(&c->drain);
     if (res->status >= 300 && err->status >= 300)
-        read_refusal(res, err);
+        read_refusal(c, res, err);
     else if (res->status >= 200 && res->status < 300)
         read_answer(c, res, err);
     /* One repetition of a cut answer is worth it; a second one would cut it again. */

@@ -2,8 +2,8 @@
 -- and a script may run it itself: `local result, err = value:run("do this")`.
 --
 -- The pieces are files beside this one, each short and each replaceable: loop (ask, call, repeat), prompts, models,
--- connectors, offer, tools, parallel, limits, repeats, results, context, history, testing. A file of the same name in
--- your script's folder (agent/loop.lua) is found first.
+-- connectors, offer, tools, parallel, limits, repeats, results, context, history, media, testing. A file of the same
+-- name in your script's folder (agent/loop.lua) is found first.
 local host = require "host"
 local script = require "host.script"
 local trace = require "host.trace"

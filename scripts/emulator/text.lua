@@ -1,37 +1,16 @@
 -- Text and time helpers of the emulator: base64, URL forms, RFC 3339 times, HTML escapes. Pure; called
 -- by every other emulator module; must never read a clock or keep state.
+local host = require "host"
+
 local M = {}
 
-local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-function M.base64(bytes)
-  local out = {}
-  for i = 1, #bytes, 3 do
-    local a, b, c = bytes:byte(i, i + 2)
-    local n = a << 16 | (b or 0) << 8 | (c or 0)
-    for k = 3, 0, -1 do
-      local six = n >> (k * 6) & 63
-      local pad = (k == 1 and not b) or (k == 0 and not c)
-      out[#out + 1] = pad and "=" or ALPHABET:sub(six + 1, six + 1)
-    end
-  end
-  return table.concat(out)
-end
+M.base64 = host.base64
 
 -- nil when `text` is not base64 (either alphabet, padding optional).
 function M.unbase64(text)
   text = text:gsub("%s", ""):gsub("-", "+"):gsub("_", "/"):gsub("=+$", "")
   if text:find("[^%w+/]") or #text % 4 == 1 then return nil end
-  local out, n, bits = {}, 0, 0
-  for ch in text:gmatch(".") do
-    n = n << 6 | (ALPHABET:find(ch, 1, true) - 1)
-    bits = bits + 6
-    if bits >= 8 then
-      bits = bits - 8
-      out[#out + 1] = string.char(n >> bits & 255)
-    end
-  end
-  return table.concat(out)
+  return host.unbase64(text .. ("="):rep(-#text % 4))
 end
 
 function M.decode_url(s)

@@ -38,6 +38,14 @@ function host.log(level, text) end
 ---@return string hex
 function host.sha256(s) end
 
+---@param bytes string
+---@return string
+function host.base64(bytes) end
+
+---@param text string
+---@return string? bytes nil when it is no base64 (with padding, without white space)
+function host.unbase64(text) end
+
 ---A UUID of version 7.
 ---@return string
 function host.uuid() end

@@ -24,8 +24,10 @@
 #define FILES 256
 
 struct want {
-    char base[256], body[4096], text[1024], kind[32], message[256], detail[1024];
-    bool stream, checks_cost;
+    char base[256], body[4096], text[1024], kind[32], message[256], detail[1024], provider[256], finish[32];
+    char calls[4][256]; /* "name arguments" */
+    int call_count;
+    bool stream, checks_cost, again;
     long input, output, attempts, requests, waited;
     double cost;
 };
@@ -48,6 +50,14 @@ static void read_note(const char *note, struct want *w, struct ah_config *config
         copy(w->body, sizeof w->body, value);
     else if (strcmp(word, "stream") == 0)
         w->stream = true;
+    else if (strcmp(word, "again") == 0)
+        w->again = true;
+    else if (strcmp(word, "provider") == 0)
+        copy(w->provider, sizeof w->provider, value);
+    else if (strcmp(word, "finish") == 0)
+        copy(w->finish, sizeof w->finish, value);
+    else if (strcmp(word, "call") == 0 && w->call_count < 4)
+        copy(w->calls[w->call_count++], sizeof w->calls[0], value);
     else if (strcmp(word, "text") == 0)
         copy(w->text, sizeof w->text, value);
     else if (strcmp(word, "kind") == 0)
@@ -79,6 +89,18 @@ static bool differs(const char *what, bool same, const char *got)
     return !same;
 }
 
+static bool check_calls(const struct want *w, const struct ah_chat_choice *ch)
+{
+    bool bad = differs("calls", (size_t)w->call_count == ch->call_count, "another number of calls");
+    for (size_t i = 0; !bad && i < ch->call_count; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "%s %s", ah_buf_str(&ch->calls[i].name),
+                 ch->calls[i].args ? ch->calls[i].args : ch->calls[i].invalid);
+        bad |= differs("call", strcmp(text, w->calls[i]) == 0, text);
+    }
+    return bad;
+}
+
 static bool check(const struct want *w, const struct ah_openai_op *op)
 {
     const struct ah_chat_choice *ch = ah_chat_first(&op->chat);
@@ -88,6 +110,10 @@ static bool check(const struct want *w, const struct ah_openai_op *op)
     bad |= differs("kind", strcmp(ah_err_kind_name(err->kind), w->kind) == 0, err->message);
     if (err->kind == AH_NONE)
         bad |= differs("text", strcmp(ah_buf_str(&ch->content), w->text) == 0, ah_buf_str(&ch->content));
+    if (err->kind == AH_NONE)
+        bad |= check_calls(w, ch);
+    if (w->finish[0])
+        bad |= differs("finish", strcmp(ah_chat_finish_name(ch->finish), w->finish) == 0, ch->finish_text);
     bad |= differs("message", strstr(err->message, w->message) != NULL, err->message);
     if (w->detail[0])
         bad |= differs("detail", err->detail && strcmp(err->detail, w->detail) == 0,
@@ -118,6 +144,7 @@ static bool call(struct ah_core *core, struct ah_openai *o, const struct want *w
                                 .body = w->body,
                                 .body_n = strlen(w->body),
                                 .stream = w->stream,
+                                .provider = w->provider[0] ? w->provider : NULL,
                                 .retry = {.base_ms = 1, .cap_ms = 2}};
     req.on_delta = w->stream ? ignore : NULL;
     struct ah_openai_op *op = ah_openai_call(o, &req, &err);
@@ -156,6 +183,10 @@ static bool play(const char *path)
     snprintf(url, sizeof url, "http://127.0.0.1:%d%.200s", double_port(d), w.base);
     copy(w.base, sizeof w.base, url);
     bool fine = call(&core, o, &w);
+    if (w.again) {
+        w.attempts = 1;
+        fine &= call(&core, o, &w);
+    }
     ah_openai_free(o);
     ah_http_free(core.http);
     ah_loop_free(core.loop);

@@ -16,14 +16,14 @@ LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
     "json sse url multipart dotenv options proxy",
     "op loop http server store store_* openspan queue live trace config core scripts tracing",
-    "openai oa* provider chat chat_error chat_request scalekit sk* langsmith ls* tree mcp*",
+    "openai oa* provider chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
     "host sandbox",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
-SERVICES = ["openai oa* provider chat chat_error chat_request", "scalekit sk*", "langsmith ls*", "mcp*"]
+SERVICES = ["openai oa* provider chat chat_*", "scalekit sk*", "langsmith ls*", "mcp*"]
 FOREIGN = {  # another library's header: who may include it
     r"curl/.*": "http main",
     r"uv\.h": "loop",

@@ -1,6 +1,23 @@
 ---@meta
 -- The pieces of an agent, for those who build a loop of their own: scripts/agent/*.lua.
 
+---Parts of a message made of files. nil, err when a file cannot be read, or is of a kind that models do not take.
+---@class agent.media
+local media = {}
+---@param path string a file, or a URL
+---@param opts? { detail?: "auto"|"low"|"high" }
+---@return table?
+---@return host.Error?
+function media.image(path, opts) end
+---@param path string
+---@return table?
+---@return host.Error?
+function media.audio(path) end
+---@param path string
+---@return table?
+---@return host.Error?
+function media.file(path) end
+
 ---@class agent.history
 ---@field list table[]
 local history = {}
