@@ -93,8 +93,8 @@ static const struct ah_command cmd_help = {.name = "help",
                                            .run = run_help};
 
 static const struct ah_command *const commands[] = {
-    &ah_cmd_run,    &ah_cmd_demo,    &ah_cmd_emulate, &ah_cmd_trace, &ah_cmd_auth, &ah_cmd_tools,
-    &ah_cmd_doctor, &ah_cmd_scripts, &cmd_version,    &cmd_help,     NULL};
+    &ah_cmd_run,    &ah_cmd_demo,    &ah_cmd_emulate,    &ah_cmd_trace, &ah_cmd_auth, &ah_cmd_tools,
+    &ah_cmd_doctor, &ah_cmd_scripts, &ah_cmd_completion, &cmd_version,  &cmd_help,    NULL};
 
 #define AT(field) offsetof(struct ah_cmd_options, field)
 static const struct ah_option common_options[] = {
@@ -221,6 +221,7 @@ int ah_cmd_open(struct ah_cmd_ctx *ctx, const char *script_folder, bool emulate,
         .emulate = emulate,
         .scenario = o->scenario,
         .no_journal = o->no_journal,
+        .no_store = ah_options_last(ctx->found)->no_journal,
         .read_journal = reads_journal,
         .verbosity = o->quiet     ? -1
                      : o->verbose ? 1

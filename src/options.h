@@ -61,6 +61,7 @@ struct ah_command {
     const struct ah_command *const *subs;
     int (*run)(struct ah_cmd_ctx *ctx, int argc, char **argv); /* argv: its words; exit code */
     bool needs_host;    /* main.c opens one before; else the command does */
+    bool no_journal;    /* needs none: it is in memory, and nothing is sent */
     bool reads_journal; /* a journal that cannot be used is an error, not memory */
 };
 
