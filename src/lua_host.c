@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LIST_BYTES ((size_t)1 << 20) /* of the names in one folder */
+
 static struct ah_core *core_of(lua_State *L)
 {
     return ah_lua_of(L)->core;
@@ -324,6 +326,30 @@ static int l_load(lua_State *L)
     return 1;
 }
 
+static int add_name(void *arg, const char *name)
+{
+    return ah_buf_add(arg, name, strlen(name) + 1) == 0 ? 0 : -1;
+}
+
+static int l_list(lua_State *L)
+{
+    struct ah_error err = {0};
+    const char *path = luaL_checkstring(L, 1);
+    struct ah_buf *names = ah_luax_guard_buf(L, LIST_BYTES); /* each ends with NUL */
+    int rc = ah_scripts_list(ah_lua_of(L)->scripts, script_of(L)->folder, path, add_name, names, &err);
+    if (rc != 0 && err.kind == AH_NONE)
+        ah_err_set(&err, AH_LIMIT, "the folder %s has too many files", path);
+    if (rc != 0)
+        return ah_luax_fail(L, &err);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (const char *p = names->p; p && p < names->p + names->n; p += strlen(p) + 1) {
+        lua_pushstring(L, p);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
 static const luaL_Reg host_lib[] = {
     {"base64", l_base64},     {"config", l_config},
     {"emulated", l_emulated}, {"log", l_log},
@@ -335,8 +361,8 @@ static const luaL_Reg host_lib[] = {
 
 static const luaL_Reg script_lib[] = {
     {"args", l_args}, {"find", l_find}, {"folder", l_folder}, {"identifier", l_identifier},
-    {"load", l_load}, {"name", l_name}, {"option", l_option}, {"path", l_path},
-    {"read", l_read}, {NULL, NULL},
+    {"list", l_list}, {"load", l_load}, {"name", l_name},     {"option", l_option},
+    {"path", l_path}, {"read", l_read}, {NULL, NULL},
 };
 
 int luaopen_host_script(lua_State *L)

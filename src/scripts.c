@@ -5,6 +5,7 @@
 #include "buf.h"
 #include "limits.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -153,6 +154,53 @@ int ah_scripts_read(struct ah_scripts *s, const char *folder, const char *path, 
     ah_buf_drop(&text);
     ah_buf_drop(&tried);
     return rc;
+}
+
+static int is_shown(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* 0 or what told says; 1 when there is no such folder (told must not say 1); -1 err. */
+static int list_dir(const char *path, int (*told)(void *arg, const char *name), void *arg,
+                    struct ah_error *err)
+{
+    struct dirent **entries;
+    int n = scandir(path, &entries, is_shown, by_bytes);
+    if (n < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return 1;
+    if (n < 0)
+        return ah_err_set(err, AH_IO, "cannot list %s: %s", path, strerror(errno));
+    int rc = 0;
+    for (int i = 0; i < n; i++) {
+        if (rc == 0)
+            rc = told(arg, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+    return rc;
+}
+
+int ah_scripts_list(struct ah_scripts *s, const char *folder, const char *path,
+                    int (*told)(void *arg, const char *name), void *arg, struct ah_error *err)
+{
+    char full[PATH_BYTES];
+    int rc = 1;
+    bool absolute = path[0] == '/';
+    for (int i = 0; i < PLACES && rc == 1; i++) {
+        const char *dir = absolute ? "" : i == 0 ? folder : s->dirs[i];
+        if (!dir || (absolute && i > 0))
+            continue;
+        join(full, dir, path);
+        rc = list_dir(full, told, arg, err);
+    }
+    return rc == 1 ? ah_err_set(err, AH_CONFIG, "no folder %s beside the script or among its modules", path)
+                   : rc;
 }
 
 bool ah_scripts_exists(struct ah_scripts *s, const char *folder, const char *path)

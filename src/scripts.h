@@ -28,6 +28,11 @@ int ah_scripts_read(struct ah_scripts *s, const char *folder, const char *path, 
                     struct ah_error *err);
 bool ah_scripts_exists(struct ah_scripts *s, const char *folder, const char *path);
 void ah_script_file_drop(struct ah_script_file *f);
+/* The names in the first folder of that relative path, in the same order of places (nothing embedded), sorted by
+ * bytes, without hidden ones. `told` may stop it with a value that is not 0, which is returned. -1: AH_CONFIG, no such
+ * folder; AH_IO. */
+int ah_scripts_list(struct ah_scripts *s, const char *folder, const char *path,
+                    int (*told)(void *arg, const char *name), void *arg, struct ah_error *err);
 
 /* Writes the embedded files below dir (made if missing). A file that is there and differs is left alone
  * and reported by `told(path, kept)`. */

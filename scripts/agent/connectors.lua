@@ -6,8 +6,10 @@
 --     { connection = "gmail", before = { gmail_… = f }, after = { gmail_… = g } }
 --                                                         f is given the arguments, g the result of that tool; what
 --                                                         they return takes their place
---     "connectors/crm.lua"                                a file of your own that returns a list of tools, or a
---                                                         function that is given { identifier } and returns one
+--     "connectors/crm.lua"                                a file of your own that returns tools (see agent.api and
+--                                                         agent.toolset), or a function that is given { identifier }
+--                                                         and returns them
+--     "tools/"                                            a folder of such files, watched: see agent.toolset
 --     { agent.tool{…}, … }                                the list itself
 local scalekit = require "host.scalekit"
 local script = require "host.script"
@@ -15,7 +17,7 @@ local task = require "host.task"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
 local offer = require "agent.offer"
-local tools = require "agent.tools"
+local toolset = require "agent.toolset"
 
 local connectors = {}
 
@@ -92,17 +94,20 @@ end
 -- ## Tools of the user's own
 
 local function checked(list, where)
-  if type(list) ~= "table" then
-    local why = ("%s must return a list of tools, got %s"):format(where, type(list))
-    return errors.fail { kind = "config", message = why }
-  end
-  if list.name and list.run then list = { list } end
-  local ok, made = pcall(tools.checked, list)
+  local ok, made = pcall(toolset.tools_of, list)
   if not ok then return errors.fail { kind = "config", message = ("%s: %s"):format(where, tostring(made)) } end
   if #made == 0 then
     return errors.fail { kind = "no_tools", message = where .. " gave no tools; return a list with at least one" }
   end
   return made
+end
+
+local function from_folder(name)
+  local set, err = toolset.open(name)
+  if not set then return nil, err end
+  local list = table.move(set.list, 1, #set.list, 1, {})
+  list.set = set
+  return list
 end
 
 local function from_file(path, identifier)
@@ -125,7 +130,7 @@ local filter_fields = {
   before = "table", after = "table",
 }
 
-local function is_file(name) return name:match "%.lua$" ~= nil end
+local function is_file(name) return name:match "%.lua$" ~= nil or toolset.is_folder(name) end
 
 -- Raises when one of the list cannot be a connector: agent{…} calls this before anything runs.
 function connectors.check(list, level)
@@ -134,8 +139,8 @@ function connectors.check(list, level)
     if type(one) == "table" then
       if one.connection then fields.check(("connectors[%d]"):format(i), one, filter_fields, up) end
     elseif type(one) ~= "string" or one == "" then
-      fields.blame(("connectors[%d] must be the name of a connection, a .lua file or a list of tools, got %s")
-        :format(i, type(one)), up)
+      fields.blame(("connectors[%d] must be the name of a connection, a .lua file, a folder/ or a list of tools, "
+        .. "got %s"):format(i, type(one)), up)
     end
   end
 end
@@ -156,6 +161,7 @@ local function open_one(service, one, identifier)
     return list, err
   end
   if type(one) == "table" then return checked(one, "a connector of the script") end
+  if toolset.is_folder(one) then return from_folder(one) end
   if is_file(one) then return from_file(one, identifier) end
   return from_scalekit(service, { connection = one }, identifier)
 end

@@ -10,6 +10,7 @@ local trace = require "host.trace"
 local connectors = require "agent.connectors"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
+local git = require "agent.git"
 local history = require "agent.history"
 local limits = require "agent.limits"
 local loop = require "agent.loop"
@@ -81,6 +82,14 @@ local function open_tools(spec, who, input)
   return tools.box(table.unpack(lists))
 end
 
+local revision -- of the script's folder; false: none
+
+-- Once a run: which commit the prompts and scripts are of.
+local function note_revision()
+  if revision == nil then revision = git.revision(script.folder()) or false end
+  if revision then trace.metadata { git_revision = revision } end
+end
+
 -- Name, tags, metadata and the task go to the run, or, inside trace.span, tags and metadata to that span.
 local function describe(spec, head, input)
   local tags = {}
@@ -90,7 +99,10 @@ local function describe(spec, head, input)
     if #tags > 0 or spec.metadata then trace.set { tags = tags, metadata = spec.metadata } end
     return
   end
-  if here then trace.set { inputs = { input = input } } end
+  if here then
+    trace.set { inputs = { input = input } }
+    note_revision()
+  end
   if spec.name then trace.name(spec.name) end
   if #tags > 0 then trace.tags(table.unpack(tags)) end
   if spec.metadata then trace.metadata(spec.metadata) end

@@ -28,6 +28,7 @@ end
 local function ask(run, step, last)
   local prompt = run.prompt:current()
   run.history:system(prompt.text)
+  run.tools:refresh()
   local model, err
   if last then
     model, err = run.model:without_calls(prompt, run.tools.list)

@@ -6,15 +6,19 @@
 --     tags: mail, digest
 --     ---
 --     You read the mail of {{identifier}}. Today is {{date}}.
+--     {{> prompts/tone.md}}
 --
 -- The head may be left out. A variable that nobody gave is an error that names the file and the line; `\{{` stands for
--- two braces. The file is looked at before every step of the loop: an edit counts from the next model call on.
+-- two braces; {{> file}} puts another file in its place. The files are looked at before every step of the loop: an edit
+-- counts from the next model call on.
 local host = require "host"
 local script = require "host.script"
 local errors = require "agent.errors"
 local near = require "agent.near"
 
 local prompts = {}
+
+local DEPTH = 8 -- of files in files
 
 local function fault(file, line, text, ...)
   return errors.fail { kind = "config", message = ("%s:%d: " .. text):format(file, line, ...) }
@@ -107,7 +111,21 @@ local function value_of(name, variables, file, line)
     near.hint(name, names), name, #names > 0 and table.concat(names, ", ") or "none")
 end
 
-local function fill_line(line, variables, file, number)
+local fill_lines
+
+-- Another file in place of {{> path}}. It is noted in `parts`, so that an edit of it is seen.
+local function include(path, at, variables, parts)
+  if at.depth >= DEPTH then
+    return fault(at.file, at.line, "files in files, %d deep: does one include itself?", DEPTH)
+  end
+  local source, info = script.read(path)
+  if not source then return fault(at.file, at.line, "{{> %s}}: %s", path, tostring(info)) end
+  parts[#parts + 1] = { path = path, sha256 = info.sha256 }
+  if source:match "^%-%-%-%s*\n" then return fault(info.path, 1, "a file that is included has no head") end
+  return fill_lines(source:match "^(.-)%s*$", variables, { file = info.path, line = 1, depth = at.depth + 1 }, parts)
+end
+
+local function fill_line(line, variables, where, parts)
   local out, at = {}, 1
   while true do
     local open = line:find("{{", at, true)
@@ -116,9 +134,17 @@ local function fill_line(line, variables, file, number)
       out[#out + 1] = line:sub(at, open - 2) .. "{{"
       at = open + 2
     else
-      local name, after = line:match("^{{%s*([%a_][%w_]*)%s*}}()", open)
-      if not name then return fault(file, number, "`{{` without a name and `}}` (write `\\{{` for two braces)") end
-      local value, err = value_of(name, variables, file, number)
+      local path, after = line:match("^{{>%s*([^{}]-)%s*}}()", open)
+      local name, value, err
+      if path then
+        value, err = include(path, where, variables, parts)
+      else
+        name, after = line:match("^{{%s*([%a_][%w_]*)%s*}}()", open)
+        if not name then
+          return fault(where.file, where.line, "`{{` without a name and `}}` (write `\\{{` for two braces)")
+        end
+        value, err = value_of(name, variables, where.file, where.line)
+      end
       if not value then return nil, err end
       out[#out + 1] = line:sub(at, open - 1) .. value
       at = after
@@ -128,24 +154,41 @@ local function fill_line(line, variables, file, number)
   return table.concat(out)
 end
 
--- The body with its variables filled in; or nil, err with file and line.
-function prompts.fill(body, variables, file, first)
+function fill_lines(body, variables, where, parts)
   if not body:find("{{", 1, true) then return body end
-  local out = {}
+  local out, first = {}, where.line
   for i, line in ipairs(split_lines(body)) do
-    local filled, err = fill_line(line, variables, file, (first or 1) + i - 1)
+    where.line = first + i - 1
+    local filled, err = fill_line(line, variables, where, parts)
     if not filled then return nil, err end
     out[i] = filled
   end
   return table.concat(out, "\n")
 end
 
+-- The body with its variables and included files filled in; or nil, err with file and line. The second result lists
+-- what was included: { { path, sha256 }, … }.
+function prompts.fill(body, variables, file, first)
+  local parts = {}
+  local text, err = fill_lines(body, variables, { file = file, line = first or 1, depth = 0 }, parts)
+  if not text then return nil, err end
+  return text, parts
+end
+
+-- Of all that the prompt is made of.
+local function hash_of(sha256, parts)
+  if #parts == 0 then return sha256 end
+  local all = { sha256 or "" }
+  for i, part in ipairs(parts) do all[i + 1] = part.sha256 end
+  return host.sha256(table.concat(all))
+end
+
 local function render(source, file, sha256, variables)
   local head, body, first = prompts.parse(source, file)
   if not head then return nil, body end
-  local text, err = prompts.fill(body, variables, file, first)
-  if not text then return nil, err end
-  return { text = text, head = head, file = file, sha256 = sha256 }
+  local text, parts = prompts.fill(body, variables, file, first)
+  if not text then return nil, parts end
+  return { text = text, head = head, file = file, sha256 = hash_of(sha256, parts), own = sha256, parts = parts }
 end
 
 local function load(path, variables)
@@ -174,18 +217,35 @@ end
 local watched = {}
 watched.__index = watched
 
+-- One text for the state of the file and of what it includes.
+local function state_of(self, sha256)
+  local state = { sha256 or "none" }
+  for i, part in ipairs(self.last.parts) do
+    local _, info = script.read(part.path)
+    state[i + 1] = type(info) == "table" and info.sha256 or "gone"
+  end
+  return table.concat(state, " ")
+end
+
 -- The prompt as it is now: { text, head, file, sha256 }. Never fails after open: when an edit cannot be read (a file
 -- half written, a variable misspelt), the last good one stays and the log says so, once for each such edit.
 function watched:current()
-  if not self.path then return self.last end
-  local source, info = script.read(self.path)
-  local sha256 = source and info.sha256
-  if sha256 == self.seen then return self.last end
-  self.seen = sha256
+  if not self.path and #self.last.parts == 0 then return self.last end
+  local source, info = self.text, nil
+  if self.path then source, info = script.read(self.path) end
+  local sha256 = source and info and info.sha256
+  local state = state_of(self, sha256)
+  if state == self.seen then return self.last end
+  self.seen = state
   local new, err
-  if source then new, err = render(source, info.path or self.path, sha256, self.variables) else err = info end
+  if source then
+    new, err = render(source, info and info.path or self.path or "prompt", sha256, self.variables)
+  else
+    err = info
+  end
   if new then
     self.last = new
+    self.seen = state_of(self, sha256)
   else
     host.log("warn", ("the edited prompt is not used: %s"):format(tostring(err)))
   end
@@ -197,11 +257,18 @@ end
 function prompts.open(prompt, variables)
   prompt = prompt or "prompts/default.md"
   variables = with_defaults(variables)
-  local path = is_file(prompt) and prompt or nil
-  local last, err
-  if path then last, err = load(path, variables) else last, err = render(prompt, "prompt", nil, variables) end
-  if not last then return nil, err end
-  return setmetatable({ path = path, variables = variables, last = last, seen = last.sha256 }, watched)
+  local self = setmetatable({ variables = variables }, watched)
+  local err
+  if is_file(prompt) then
+    self.path = prompt
+    self.last, err = load(prompt, variables)
+  else
+    self.text = prompt
+    self.last, err = render(prompt, "prompt", nil, variables)
+  end
+  if not self.last then return nil, err end
+  self.seen = state_of(self, self.last.own)
+  return self
 end
 
 return prompts

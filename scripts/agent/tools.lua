@@ -13,6 +13,7 @@ local host = require "host"
 local json = require "host.json"
 local scalekit = require "host.scalekit"
 local trace = require "host.trace"
+local comments = require "agent.comments"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
 local near = require "agent.near"
@@ -46,9 +47,16 @@ local function check_tool(given, level)
   return tool
 end
 
--- A tool defined in Lua. class: "read" (changes nothing: may run beside others, may be repeated), "idempotent" (may
--- be repeated), "unsafe" (the default).
+local function from_function(fn, level)
+  local ok, tool = pcall(comments.tool, fn)
+  if not ok then fields.blame("tool: " .. tostring(tool), level and level + 1) end
+  return tool
+end
+
+-- A tool defined in Lua: a table, or a function with comments (see agent.comments). class: "read" (changes nothing: may
+-- run beside others, may be repeated), "idempotent" (may be repeated), "unsafe" (the default).
 function tools.tool(given)
+  if type(given) == "function" then given = from_function(given, 2) end
   return (check_tool(given, 2)) -- in parentheses: a tail call would lose the line to blame
 end
 
@@ -56,6 +64,7 @@ end
 function tools.checked(list)
   local out = {}
   for i, tool in ipairs(list) do
+    if type(tool) == "function" then tool = from_function(tool) end
     if type(tool) ~= "table" then error(("tools[%d] must be a tool, got %s"):format(i, type(tool)), 0) end
     out[i] = tool.connected_account_id and tool or check_tool(tool)
   end
@@ -254,12 +263,36 @@ function toolbox:offer(more)
   end
 end
 
+-- The folders among the connectors as they are now; an edit that cannot be used leaves the last good tools in place.
+function toolbox:refresh()
+  for _, set in ipairs(self.sets) do
+    local before = set.list
+    local ok, err = set:refresh()
+    if not ok then host.log("warn", ("edited tools are not used: %s"):format(tostring(err))) end
+    if set.list ~= before then self:exchange(before, set.list) end
+  end
+end
+
+function toolbox:exchange(old, new)
+  local gone, list = {}, {}
+  for _, tool in ipairs(old) do gone[tool] = true end
+  for _, tool in ipairs(self.list) do
+    if not gone[tool] then list[#list + 1] = tool end
+  end
+  self.list, self.names, self.by_name = list, {}, {}
+  for i, tool in ipairs(list) do
+    self.names[i], self.by_name[tool.name] = tool.name, tool
+  end
+  self:offer(new)
+end
+
 -- A toolbox from lists of tools, in order; a list may have `hidden` ones, which the model finds. Two tools of one name:
 -- nil, err.
 function tools.box(...)
-  local self = setmetatable({ list = {}, names = {}, by_name = {} }, toolbox)
+  local self = setmetatable({ list = {}, names = {}, by_name = {}, sets = {} }, toolbox)
   local hidden = {}
   for _, list in ipairs { ... } do
+    self.sets[#self.sets + 1] = list.set
     for _, tool in ipairs(list) do
       if self.by_name[tool.name] then return twice(tool, self.by_name[tool.name]) end
       self.by_name[tool.name] = tool

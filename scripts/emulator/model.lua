@@ -32,8 +32,11 @@ function M.read(request)
   end
   local calls = {}
   for _, m in ipairs(request.messages) do
-    if m.role == "user" then
-      view.question, view.results, view.called = M.text_of(m.content), {}, {}
+    local said = m.role == "user" and M.text_of(m.content)
+    if said and said:find("^%[.*%]$") and view.question ~= "" then -- a host's note, no new question
+      view.note = said
+    elseif said then
+      view.question, view.results, view.called = said, {}, {}
     elseif m.role == "assistant" then
       for _, call in ipairs(given(m.tool_calls) or {}) do
         local f = call["function"] or call.custom or {}
@@ -303,7 +306,7 @@ function fill_object(schema, pool)
   for i, name in ipairs(given(schema.required) or {}) do names[i] = name end -- in the order the schema lists them
   for _, name in ipairs(names) do
     local property = schema.properties and schema.properties[name]
-    if is_object(property) then out[name] = fill_value(property, required[name], pool) end
+    if is_object(property) then out[name] = pool.known[name] or fill_value(property, required[name], pool) end
   end
   return out
 end
@@ -312,7 +315,9 @@ end
 function M.fill(tool, question)
   local names = {}
   for name in question:gmatch("%f[%w][iof][nfo]r?%s+(%u[%w%-]+)") do names[#names + 1] = name end
-  return fill_object(is_object(tool.parameters) and tool.parameters or {}, {
+  local known = {} -- "acme/shop" is a repository
+  known.owner, known.repo = question:match("%f[%w]([%w_%-]+)/([%w_%.%-]*%w)")
+  return fill_object(is_object(tool.parameters) and tool.parameters or {}, { known = known,
     numbers = all_numbers(question), quoted = all_quoted(question), names = names, lower = question:lower(),
       text = question,
   })

@@ -97,7 +97,7 @@ end)
 
 t.test("files that do not fit", function()
   for text, pattern in pairs {
-    ["return 5"] = "must return a list of tools, got number",
+    ["return 5"] = "a list of tools, got number",
     ["return {}"] = "gave no tools",
     ["return { { name = 'x' } }"] = "'description' is missing",
     ["return { 7 }"] = "tools%[1%] must be a tool, got number",

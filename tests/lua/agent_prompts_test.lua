@@ -98,4 +98,56 @@ t.test("a file is read again when it has changed, and a broken edit is not used"
   os.remove(path)
 end)
 
+-- ## files in files
+
+local folder = host.config "AGENTHOST_TEST_FOLDER"
+local function write(name, text)
+  local f = assert(io.open(folder .. "/" .. name, "w"))
+  f:write(text)
+  f:close()
+end
+local function at(name) return folder .. "/" .. name end
+
+t.test("a file in a file: variables, hash, edits", function()
+  write("main.md", "You help {{name}}.\n{{> " .. at "tone.md" .. "}} Bye.")
+  write("tone.md", "Be kind to {{name}}.\n\n")
+  local prompt = t.ok(prompts.open(at "main.md", { name = "Ann" }))
+  local first = prompt:current()
+  t.eq(first.text, "You help Ann.\nBe kind to Ann. Bye.")
+  t.ok(first.sha256 and first.sha256 ~= host.sha256 "You help {{name}}.", "a hash of all")
+  t.ok(prompt:current() == first, "made anew without a change")
+  write("tone.md", "Be brief.")
+  local second = prompt:current()
+  t.eq(second.text, "You help Ann.\nBe brief. Bye.")
+  t.ok(second.sha256 ~= first.sha256, "the hash stayed")
+  os.remove(at "tone.md")
+  t.eq(prompt:current().text, second.text)
+  write("tone.md", "Be brief.")
+  t.eq(prompt:current().sha256, second.sha256)
+  local text = t.ok(prompts.open("Hello {{> " .. at "tone.md" .. "}}")):current()
+  t.eq(text.text, "Hello Be brief.")
+end)
+
+t.test("a file in a file: faults name the file and the line", function()
+  write("main.md", "one\n{{> " .. at "part.md" .. "}}")
+  write("part.md", "fine\n{{nmae}}")
+  local _, err = prompts.open(at "main.md", { name = "Ann" })
+  t.match(err.message, "part.md:2: no value for {{nmae}} %(did you mean 'name'%?%)")
+  write("part.md", "---\nmodel: x\n---\nx")
+  t.match(select(2, prompts.open(at "main.md")).message, "part.md:1: .*no head")
+  os.remove(at "part.md")
+  t.match(select(2, prompts.open(at "main.md")).message, "main.md:2: {{> .*part.md}}: no file")
+  write("part.md", "{{> " .. at "main.md" .. "}}")
+  t.match(select(2, prompts.open(at "main.md")).message, "does one include itself")
+  write("main.md", "{{> }}")
+  t.match(select(2, prompts.open(at "main.md")).message, "main.md:1:")
+end)
+
+t.test("the commit of the script's folder", function()
+  local git = require "agent.git"
+  local revision = git.revision "."
+  t.ok(revision == nil or revision:match "^%x+$" and #revision >= 40, tostring(revision))
+  t.eq(git.revision "/", nil)
+end)
+
 t.done()

@@ -1,4 +1,4 @@
--- run: --emulate
+-- run: --emulate --scripts examples
 -- Each example, run in this process against the emulator: what it prints, and what an agent answers.
 local t = require "testing"
 local host = require "host"
@@ -71,6 +71,23 @@ t.test("many_connectors.lua", function()
 end)
 
 t.test("lua_tool.lua", function() t.match((answer_of "lua_tool.lua"), '"words":4') end)
+
+t.test("connector.lua", function()
+  local answer, result = answer_of "connector.lua"
+  t.match(answer, "#%d+ ")
+  t.eq(result.messages[3].tool_calls[1].name, "repo_open_issues")
+end)
+
+t.test("the other operations of connectors/ and tools/", function()
+  local connectors, tools = require "agent.connectors", require "agent.tools"
+  local lists = assert(connectors.open({ "connectors/moderation.lua", "tools/" }, "user_123"))
+  local box = assert(tools.box(table.unpack(lists)))
+  local function call(name, args) return box:call({ id = "1", name = name, args = args }, {}).content end
+  t.eq(call("check_text", { input = "I will kill the process" }), "flagged")
+  t.eq(call("check_text", { input = "good morning" }), "harmless")
+  t.eq(call("count", { text = "a b c" }), "3")
+  t.eq(call("shout", { text = "a" }), "A")
+end)
 
 t.test("stream.lua", function() t.match(run "stream.lua", "%S") end)
 

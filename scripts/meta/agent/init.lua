@@ -2,7 +2,7 @@
 -- agent{…}: a whole agent as one value. The module itself is scripts/agent/init.lua; this file declares it for editors.
 
 ---@class agent.Spec
----@field connectors? (string|agent.ConnectorFilter|agent.Tool[])[] "gmail"; { connection = "github", tools = {…} }; "crm.lua"; a list of tools
+---@field connectors? (string|agent.ConnectorFilter|agent.Tool[])[] "gmail"; { connection = "github", tools = {…} }; "crm.lua"; "tools/"; a list of tools
 ---@field identifier? string whose accounts; the flag --user wins
 ---@field prompt? string a .md file, or the text itself
 ---@field variables? table<string, string|number|boolean> for {{names}} in the prompt
@@ -10,7 +10,7 @@
 ---@field model? string|agent.Model the flag --model wins over a name
 ---@field temperature? number
 ---@field params? table<string, any> further parameters of chat completions
----@field tools? agent.Tool[] tools of the script's own
+---@field tools? (agent.Tool|function)[] tools of the script's own
 ---@field limits? agent.Limits
 ---@field result_bytes? integer of a tool's result that the model reads at once; 32768. The rest it reads with read_result
 ---@field compact? fun(messages: table[], err: host.Error): table[] what to send when the conversation is too long for the model
@@ -97,8 +97,8 @@ local agent = {}
 ---@field class? "read"|"idempotent"|"unsafe"
 ---@field run fun(args: table, call: agent.Call): any, any
 
----A tool defined in Lua, checked.
----@param tool agent.Tool
+---A tool defined in Lua, checked: a table, or a function with LuaCATS comments right above it.
+---@param tool agent.Tool|function
 ---@return agent.Tool
 function agent.tool(tool) end
 

@@ -82,7 +82,7 @@ function prompts.parse(text, file) end
 ---@param file string
 ---@param first? integer
 ---@return string?
----@return host.Error?
+---@return { path: string, sha256: string }[]|host.Error included
 function prompts.fill(body, variables, file, first) end
 
 ---@class agent.connectors
@@ -122,6 +122,12 @@ function Toolbox:class_of(name) end
 ---Offers more tools from the next answer on; `list` becomes another table.
 ---@param more agent.Tool[]
 function Toolbox:offer(more) end
+
+---Reads edited folders of tools again; a broken edit is logged and not used.
+function Toolbox:refresh() end
+---@param old agent.Tool[]
+---@param new agent.Tool[]
+function Toolbox:exchange(old, new) end
 
 ---@class agent.tools
 local tools = {}

@@ -46,6 +46,12 @@ function script.find(path) end
 ---@return host.script.File|host.Error
 function script.read(path) end
 
+---The names of the files in a folder that is found like that, sorted, without hidden ones; nothing embedded.
+---@param path string
+---@return string[]?
+---@return host.Error?
+function script.list(path) end
+
 ---A Lua file that is found like that, as a function in this script's own environment.
 ---@param path string
 ---@return (fun(...): ...)?
