@@ -16,6 +16,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define LIST_BYTES ((size_t)1 << 20) /* of the names in one folder */
 
@@ -161,6 +162,15 @@ static int l_random(lua_State *L)
 static int l_time(lua_State *L)
 {
     lua_pushnumber(L, (double)ah_clock_wall_us(ah_loop_clock(core_of(L)->loop)) / 1e6);
+    return 1;
+}
+
+/* The most that this process had in memory at once. */
+static int l_memory(lua_State *L)
+{
+    struct rusage usage = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    lua_pushinteger(L, (lua_Integer)usage.ru_maxrss * 1024);
     return 1;
 }
 
@@ -351,12 +361,11 @@ static int l_list(lua_State *L)
 }
 
 static const luaL_Reg host_lib[] = {
-    {"base64", l_base64},     {"config", l_config},
-    {"emulated", l_emulated}, {"log", l_log},
-    {"random", l_random},     {"secret", l_secret},
-    {"sha256", l_sha256},     {"sorted_pairs", l_sorted_pairs},
-    {"time", l_time},         {"unbase64", l_unbase64},
-    {"uuid", l_uuid},         {NULL, NULL},
+    {"base64", l_base64}, {"config", l_config},     {"emulated", l_emulated},
+    {"log", l_log},       {"memory", l_memory},     {"random", l_random},
+    {"secret", l_secret}, {"sha256", l_sha256},     {"sorted_pairs", l_sorted_pairs},
+    {"time", l_time},     {"unbase64", l_unbase64}, {"uuid", l_uuid},
+    {NULL, NULL},
 };
 
 static const luaL_Reg script_lib[] = {

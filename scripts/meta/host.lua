@@ -56,6 +56,10 @@ function host.uuid() end
 ---@return number
 function host.random(m, n) end
 
+---The most memory that this process had at once, in bytes: for measurements.
+---@return integer
+function host.memory() end
+
 ---Seconds since 1970, with fractions.
 ---@return number
 function host.time() end
