@@ -95,7 +95,7 @@ static int run_emulate(struct ah_cmd_ctx *ctx, int argc, char **argv)
         } else {
             print_settings(ctx, settings);
             while (!*ctx->interrupted)
-                ah_loop_turn(ctx->core->loop, 1000);
+                ah_host_step(ctx->host, 1000);
         }
         free(json);
         ah_err_drop(&err);

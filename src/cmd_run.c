@@ -6,7 +6,7 @@
 #include "langsmith.h"
 #include "limits.h"
 #include "log.h"
-#include "op.h"
+#include "scripts.h"
 #include "secret.h"
 #include "store.h"
 #include "tracing.h"
@@ -20,20 +20,6 @@
 #define VERIFY_MS 15000
 
 /* --- what the script is told ----------------------------------------------------------------------------- */
-
-/* "a/b/c.lua" -> folder "a/b", name "c". */
-static void split_path(const char *path, char *folder, size_t folder_size, char *name, size_t name_size)
-{
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    if (!slash)
-        snprintf(folder, folder_size, ".");
-    else
-        snprintf(folder, folder_size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    snprintf(name, name_size, "%s", base);
-    size_t n = strlen(name);
-    if (n > 4 && strcmp(name + n - 4, ".lua") == 0)
-        name[n - 4] = '\0';
-}
 
 /* --meta k=v ... as a JSON object (malloc'd; NULL when there are none). */
 static char *meta_json(const struct ah_cmd_options *o)
@@ -56,21 +42,6 @@ static char *meta_json(const struct ah_cmd_options *o)
 
 /* --- what is printed --------------------------------------------------------------------------------------- */
 
-/* What a script gives as its answer may hold anything; what it prints itself is its own affair. */
-static void print_masked(struct ah_cmd_ctx *ctx, const char *text)
-{
-    struct ah_buf b;
-    ah_buf_init(&b, AH_SERVER_BODY_BYTES);
-    if (ah_secret_mask(ctx->core->secrets, text, strlen(text), &b) == 0)
-        fwrite(b.p, 1, b.n, ctx->out);
-    else
-        ah_log_line(ctx->core->log, AH_LOG_ERROR, "the answer is larger than %zu bytes: not shown",
-                    AH_SERVER_BODY_BYTES);
-    if (b.n == 0 || b.p[b.n - 1] != '\n')
-        fputc('\n', ctx->out);
-    ah_buf_drop(&b);
-}
-
 static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
 {
     if (ctx->json) {
@@ -84,13 +55,13 @@ static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
             ah_json_key(&w, "answer");
             ah_json_put_str(&w, r->answer);
         }
-        if (r->err.kind != AH_NONE) {
+        if (r->error.kind[0]) {
             ah_json_key(&w, "error");
             ah_json_object(&w);
             ah_json_key(&w, "kind");
-            ah_json_put_str(&w, ah_err_kind_name(r->err.kind));
+            ah_json_put_str(&w, r->error.kind);
             ah_json_key(&w, "message");
-            ah_json_put_str(&w, r->err.message);
+            ah_json_put_str(&w, r->error.message);
             ah_json_end_object(&w);
         }
         ah_json_key(&w, "exit_code");
@@ -107,7 +78,8 @@ static void print_answer(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
         fprintf(ctx->out, "%s\n", ah_buf_str(&b));
         ah_buf_drop(&b);
     } else if (r->answer) {
-        print_masked(ctx, r->answer);
+        size_t n = strlen(r->answer);
+        fprintf(ctx->out, "%s%s", r->answer, n > 0 && r->answer[n - 1] == '\n' ? "" : "\n");
     }
     fflush(ctx->out);
 }
@@ -126,12 +98,7 @@ static void warn_about_tracing(struct ah_cmd_ctx *ctx)
 /* Bounded: what does not leave now is sent by the next run. */
 static void flush_traces(struct ah_cmd_ctx *ctx)
 {
-    struct ah_op *op = ah_langsmith_flush(ctx->langsmith, FLUSH_MS);
-    if (!op)
-        return;
-    ah_cmd_wait(ctx, op);
-    ah_op_unref(op);
-    int64_t waiting = ah_langsmith_waiting(ctx->langsmith);
+    int64_t waiting = ah_host_flush(ctx->host, FLUSH_MS);
     if (waiting > 0)
         ah_log_line(ctx->core->log, AH_LOG_WARN,
                     "%lld span%s still in the journal to be sent; the next run does it (or: agenthost trace "
@@ -157,14 +124,13 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
     const struct ah_cmd_options *o = ctx->options;
     char folder[4096], name[256], *meta = meta_json(o);
     int code = 0;
-    split_path(path, folder, sizeof folder, name, sizeof name);
+    ah_scripts_split(path, folder, sizeof folder, name, sizeof name);
     if (ah_cmd_open(ctx, folder, emulate, false, &code) != 0) {
         free(meta);
         return code;
     }
     warn_about_tracing(ctx);
-    struct ah_run_option options[] = {
-        {"user", o->user},
+    struct ah_host_pair options[] = {
         {"model", o->model},
         {"json", o->json ? "true" : NULL},
         {"quiet", o->quiet ? "true" : NULL},
@@ -172,37 +138,30 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         {NULL, NULL},
     };
     struct ah_host_run_opts run = {
-        .script = {.path = path,
-                   .folder = folder,
-                   .name = name,
-                   .args = (const char *const *)args,
-                   .options = options,
-                   .identifier = o->user},
+        .size = sizeof run,
+        .flags = (o->no_trace ? AH_HOST_RUN_NO_TRACE : 0u) | (o->json ? AH_HOST_RUN_JSON : 0u),
+        .path = path,
+        .args = (const char *const *)args,
+        .options = options,
+        .identifier = o->user,
         .project = o->project,
         .tags = o->tags[0] ? o->tags : NULL,
         .metadata = meta,
-        .no_trace = o->no_trace,
-        .want_json = o->json,
     };
-    struct ah_host_result result;
-    if (ah_host_run(ctx->host, &run, &result) != 0) {
-        result.exit_code = ah_err_exit_code(result.err.kind);
-        print_answer(ctx, &result);
-        code = ah_cmd_fail(ctx, &result.err);
-    } else {
+    const struct ah_host_result *result = ah_host_run(ctx->host, &run);
+    code = result->exit_code;
+    print_answer(ctx, result);
+    if (result->error.kind[0] && !result->exited)
+        code = ah_cmd_fail_as(ctx, result->error.kind, result->error.message);
+    if (result->run_id[0]) {
         *ctx->interrupted = 0; /* what is left is ours: the traces of what was done */
-        code = result.exit_code;
-        print_answer(ctx, &result);
-        if (result.err.kind != AH_NONE && !result.exited)
-            code = ah_cmd_fail(ctx, &result.err);
-        print_tree(ctx, &result);
+        print_tree(ctx, result);
         flush_traces(ctx);
         if (o->verify) {
-            int verified = ah_cmd_verify(ctx, result.run_id, VERIFY_MS);
+            int verified = ah_cmd_verify(ctx, result->run_id, VERIFY_MS);
             code = code ? code : verified;
         }
     }
-    ah_host_result_drop(&result);
     free(meta);
     ah_cmd_close(ctx);
     return code;

@@ -44,6 +44,7 @@ struct ah_config {
     struct ah_secrets *secrets;
     struct ah_log *log;
     bool emulated;
+    bool alone;                /* the process\'s environment is not read */
     struct setting *settings;  /* newest first */
     struct dotenv_file *files; /* in the order they were asked for */
     struct setting *kept;      /* values of the environment that were answered */
@@ -140,10 +141,23 @@ static const struct setting *find_dotenv(const struct ah_config *c, const char *
     return found;
 }
 
+const char *ah_config_environment(const struct ah_config *c, const char *name)
+{
+    return c->alone ? NULL : getenv(name);
+}
+
+static char **environment_of(const struct ah_config *c)
+{
+    return c->alone ? NULL : environ;
+}
+
 /* A trimmed copy of a variable, the same pointer for the same value. */
 static const struct setting *find_environment(struct ah_config *c, const char *name)
 {
-    const char *raw = getenv(name);
+    const struct setting *given = find_setting(c, name, AH_FROM_ENVIRONMENT);
+    if (given)
+        return given;
+    const char *raw = ah_config_environment(c, name);
     char *value = raw ? trim_copy(raw) : NULL;
     if (!value)
         return NULL;
@@ -209,7 +223,7 @@ static void settle_secret(struct ah_config *c, const char *name)
 
 static void settle_secrets(struct ah_config *c)
 {
-    for (char **e = environ; e && *e; e++) {
+    for (char **e = environment_of(c); e && *e; e++) {
         const char *equals = strchr(*e, '=');
         char *name = equals ? strndup(*e, (size_t)(equals - *e)) : NULL;
         if (name) {
@@ -222,15 +236,26 @@ static void settle_secrets(struct ah_config *c)
         settle_secret(c, s->name);
 }
 
-struct ah_config *ah_config_new(struct ah_secrets *secrets, struct ah_log *log)
+static struct ah_config *new_config(struct ah_secrets *secrets, struct ah_log *log, bool alone)
 {
     struct ah_config *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->secrets = secrets;
     c->log = log;
+    c->alone = alone;
     settle_secrets(c);
     return c;
+}
+
+struct ah_config *ah_config_new(struct ah_secrets *secrets, struct ah_log *log)
+{
+    return new_config(secrets, log, false);
+}
+
+struct ah_config *ah_config_new_alone(struct ah_secrets *secrets, struct ah_log *log)
+{
+    return new_config(secrets, log, true);
 }
 
 void ah_config_free(struct ah_config *c)
@@ -381,7 +406,7 @@ int ah_config_load(struct ah_config *c, const char *path, bool optional, struct 
 
 int ah_config_set(struct ah_config *c, const char *name, const char *value, enum ah_config_source source)
 {
-    if (!value || (source != AH_FROM_FLAG && source != AH_FROM_EMULATOR))
+    if (!value || (source != AH_FROM_FLAG && source != AH_FROM_EMULATOR && source != AH_FROM_ENVIRONMENT))
         return -1;
     struct setting *s = push_setting(&c->settings, name, value);
     if (!s)
@@ -521,7 +546,7 @@ void ah_config_each(struct ah_config *c, const char *prefix,
                     void (*fn)(void *arg, const char *name, const char *value), void *arg)
 {
     size_t n = strlen(prefix);
-    for (char **e = environ; e && *e; e++) {
+    for (char **e = environment_of(c); e && *e; e++) {
         const char *equals = strchr(*e, '=');
         if (!equals || strncmp(*e, prefix, n) != 0)
             continue;
@@ -532,8 +557,9 @@ void ah_config_each(struct ah_config *c, const char *prefix,
         free(name);
     }
     for (const struct setting *s = c->settings; s; s = s->next) {
-        const struct setting *force =
-            strncmp(s->name, prefix, n) == 0 && !getenv(s->name) ? find_set(c, s->name) : NULL;
+        const struct setting *force = strncmp(s->name, prefix, n) == 0 && !ah_config_environment(c, s->name)
+                                          ? find_set(c, s->name)
+                                          : NULL;
         if (force == s)
             fn(arg, s->name, s->value);
     }

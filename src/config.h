@@ -26,13 +26,17 @@ enum ah_config_source {
 
 /* Registers the secrets of the environment. NULL: out of memory. `secrets` and `log` may be NULL. */
 struct ah_config *ah_config_new(struct ah_secrets *secrets, struct ah_log *log);
+/* The same without the process's environment, which is not read then: only what ah_config_set gives. */
+struct ah_config *ah_config_new_alone(struct ah_secrets *secrets, struct ah_log *log);
+/* What the environment itself says, unchanged; NULL also when it is not read. */
+const char *ah_config_environment(const struct ah_config *c, const char *name);
 void ah_config_free(struct ah_config *c);
 
 /* A .env file. Missing: 0 when `optional`. -1: AH_CONFIG with path and line. A file that others can
  * read is warned about. Later files never override earlier ones. */
 int ah_config_load(struct ah_config *c, const char *path, bool optional, struct ah_error *err);
-/* A value from a flag or from the emulator (source says which). Copies; the same again replaces.
- * -1: another source, or no memory. Values of the emulator count only while emulated. */
+/* A value from a flag, from the emulator, or in front of the environment (source says which). Copies; the same
+ * again replaces. -1: another source, or no memory. Values of the emulator count only while emulated. */
 int ah_config_set(struct ah_config *c, const char *name, const char *value, enum ah_config_source source);
 void ah_config_set_emulated(struct ah_config *c, bool emulated);
 bool ah_config_emulated(const struct ah_config *c);

@@ -22,6 +22,7 @@
 #include "luajson.h"
 #include "luasecret.h"
 #include "openai.h"
+#include "runner.h"
 #include "sandbox.h"
 #include "scalekit.h"
 #include "scripts.h"
@@ -31,21 +32,127 @@
 #include "version.h"
 
 #include <assert.h>
+#include <locale.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #define DRAIN_TURNS 1000 /* cancelled work ends within a few turns; this is only a stop */
+#define LONG_MS 3600000
+#define END_MS 2000 /* for the journal, when a run has ended and another process writes */
+/* The structs of version 0.1.0. */
+#define OPTS_LEAST (offsetof(struct ah_host_opts, on_output) + sizeof(void (*)(void)))
+#define RUN_OPTS_LEAST (offsetof(struct ah_host_run_opts, metadata) + sizeof(char *))
+
+/* What the calling thread had before a function of ours, and gets back. */
+struct guest {
+    sigset_t mask;
+    bool pending[2];
+    locale_t locale;
+};
 
 struct ah_host {
     struct ah_lua lua;
     struct ah_core core;
     struct ah_log log;
     size_t memory, memory_max;
-    struct ah_task *main; /* of the script that runs, counted */
-    bool stopping;
-    const volatile int *interrupted;
+    struct ah_runner runner; /* of the script that runs, or ran last */
+    atomic_int stop;         /* set by other threads */
+    int depth;               /* of entered functions: > 0 inside of callbacks */
+    struct guest guest;
+    locale_t locale; /* "C" */
+    void *arg;
+    void (*on_log)(void *arg, int level, const char *line, size_t n);
+    void (*on_output)(void *arg, int stream, const char *text, size_t n);
+    FILE *out, *err; /* what scripts print to, when on_output takes it */
 };
+
+/* --- the caller's thread -------------------------------------------------------------------------------------- */
+
+static const int held_signals[] = {SIGPIPE, SIGXFSZ};
+
+/* A write to a closed socket, or past the limit of a file's size, is an error of write() to us; to the process
+ * around us it may be anything. So the two are held back while we work, and taken away if they came. And numbers
+ * have a point, whatever the process's locale. */
+static void enter(struct ah_host *h)
+{
+    sigset_t held, pending;
+    if (h->depth++ > 0)
+        return;
+    sigemptyset(&held);
+    sigpending(&pending);
+    for (size_t i = 0; i < 2; i++) {
+        sigaddset(&held, held_signals[i]);
+        h->guest.pending[i] = sigismember(&pending, held_signals[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &held, &h->guest.mask);
+    h->guest.locale = h->locale ? uselocale(h->locale) : (locale_t)0;
+}
+
+static void give_back(struct guest *g)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t pending, one;
+    sigpending(&pending);
+    for (size_t i = 0; i < 2; i++) {
+        sigemptyset(&one);
+        sigaddset(&one, held_signals[i]);
+        if (!g->pending[i] && sigismember(&pending, held_signals[i]))
+            sigtimedwait(&one, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &g->mask, NULL);
+    if (g->locale)
+        uselocale(g->locale);
+}
+
+static void leave(struct ah_host *h)
+{
+    if (--h->depth == 0)
+        give_back(&h->guest);
+}
+
+/* --- what scripts and the log say --- */
+
+static ssize_t write_output(struct ah_host *h, int stream, const char *text, size_t n)
+{
+    if (n > 0)
+        h->on_output(h->arg, stream, text, n);
+    return (ssize_t)n;
+}
+
+static ssize_t on_stdout(void *arg, const char *text, size_t n)
+{
+    return write_output(arg, 1, text, n);
+}
+
+static ssize_t on_stderr(void *arg, const char *text, size_t n)
+{
+    return write_output(arg, 2, text, n);
+}
+
+/* Streams of C over the callback, so that everything in Lua that prints goes there. */
+static int open_output(struct ah_host *h, struct ah_error *err)
+{
+    if (!h->on_output)
+        return 0;
+    h->out = fopencookie(h, "w", (cookie_io_functions_t){.write = on_stdout});
+    h->err = fopencookie(h, "w", (cookie_io_functions_t){.write = on_stderr});
+    if (!h->out || !h->err)
+        return ah_err_set(err, AH_MEMORY, "out of memory");
+    setvbuf(h->out, NULL, _IONBF, 0);
+    setvbuf(h->err, NULL, _IONBF, 0);
+    return 0;
+}
+
+static void on_log_line(void *arg, enum ah_log_level level, const char *line, size_t n)
+{
+    struct ah_host *h = arg;
+    h->on_log(h->arg, (int)level, line, n);
+}
 
 /* --- building ------------------------------------------------------------------------------------------------ */
 
@@ -97,6 +204,8 @@ static int build_state(lua_State *L)
     ah_luasecret_open(L);
     if (ah_tasks_open(L, &h->lua) != 0)
         return luaL_error(L, "out of memory");
+    if (h->out)
+        ah_sandbox_redirect(L, h->out, h->err);
     ah_sandbox_freeze(L);
     ah_sandbox_new_env(L);
     return 0;
@@ -104,7 +213,7 @@ static int build_state(lua_State *L)
 
 static int open_state(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
 {
-    h->memory_max = opts->memory_bytes ? opts->memory_bytes : AH_LUA_MEMORY_BYTES;
+    h->memory_max = opts->memory_bytes ? (size_t)opts->memory_bytes : AH_LUA_MEMORY_BYTES;
     lua_State *L = lua_newstate(on_alloc, h);
     if (!L)
         return ah_err_set(err, AH_MEMORY, "out of memory");
@@ -117,7 +226,8 @@ static int open_state(struct ah_host *h, const struct ah_host_opts *opts, struct
     if (lua_pcall(L, 1, 0, 0) != LUA_OK)
         return ah_err_set(err, AH_MEMORY, "cannot set up Lua: %s", lua_tostring(L, -1));
     if (opts->instructions)
-        ah_tasks_set_budget(h->lua.tasks, opts->instructions);
+        ah_tasks_set_budget(h->lua.tasks, opts->instructions > 0 ? (long)opts->instructions : 0);
+    ah_tasks_set_interrupt(h->lua.tasks, &h->stop);
     return 0;
 }
 
@@ -125,6 +235,12 @@ static int open_state(struct ah_host *h, const struct ah_host_opts *opts, struct
 static int load_settings(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
 {
     char path[4096];
+    const struct ah_host_pair *p = opts->settings;
+    for (; p && p->name; p++)
+        if (p->value && ah_config_set(h->core.config, p->name, p->value, AH_FROM_ENVIRONMENT) != 0)
+            return ah_err_set(err, AH_MEMORY, "out of memory");
+    if (opts->flags & AH_HOST_NO_DOTENV)
+        return 0;
     if (opts->env_file)
         return ah_config_load(h->core.config, opts->env_file, false, err);
     if (opts->script_folder && strcmp(opts->script_folder, ".") != 0) {
@@ -135,56 +251,58 @@ static int load_settings(struct ah_host *h, const struct ah_host_opts *opts, str
     return ah_config_load(h->core.config, ".env", true, err);
 }
 
-/* PREFIX/bin/agenthost has its scripts in PREFIX/share/agenthost/scripts. */
-static void installed_dir(char *out, size_t size)
+static int open_log(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
 {
-    out[0] = '\0';
-    ssize_t n = readlink("/proc/self/exe", out, size - 1);
-    if (n <= 0)
-        return;
-    out[n] = '\0';
-    char *slash = strrchr(out, '/');
-    if (slash)
-        *slash = '\0';
-    slash = strrchr(out, '/');
-    if (!slash || strcmp(slash, "/bin") != 0) {
-        out[0] = '\0';
-        return;
+    h->arg = opts->arg;
+    h->on_log = opts->on_log;
+    h->on_output = opts->on_output;
+    h->core.log = &h->log;
+    h->log.level = opts->verbosity < 0 ? AH_LOG_ERROR : opts->verbosity > 0 ? AH_LOG_DEBUG : AH_LOG_WARN;
+    h->log.color = opts->flags & AH_HOST_COLOR;
+    if (opts->on_log) {
+        h->log.sink = on_log_line;
+        h->log.arg = h;
     }
-    snprintf(slash, size - (size_t)(slash - out), "/share/agenthost/scripts");
+    h->core.secrets = ah_secret_new();
+    h->log.secrets = h->core.secrets;
+    return h->core.secrets ? open_output(h, err) : ah_err_set(err, AH_MEMORY, "out of memory");
+}
+
+static int open_journal(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
+{
+    struct ah_store_opts store = {.dir = opts->journal_dir,
+                                  .memory = opts->flags & AH_HOST_MEMORY,
+                                  .need_file = opts->flags & AH_HOST_NEED_JOURNAL,
+                                  .allow_no_journal = opts->flags & AH_HOST_NO_JOURNAL};
+    if ((opts->flags & AH_HOST_NO_ENVIRONMENT) && !store.memory && !store.dir)
+        return ah_err_set(
+            err, AH_CONFIG,
+            "no place for the journal: set journal_dir, or AH_HOST_MEMORY (the environment, which "
+            "says it otherwise, is not read)");
+    h->core.store = ah_store_open(&store, h->core.loop, &h->log, err);
+    return h->core.store ? 0 : -1;
 }
 
 static int open_core(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
 {
-    char installed[4096];
-    h->core.log = &h->log;
-    h->log.level = opts->verbosity < 0 ? AH_LOG_ERROR : opts->verbosity > 0 ? AH_LOG_DEBUG : AH_LOG_WARN;
-    h->log.color = opts->color;
-    h->core.secrets = ah_secret_new();
-    h->log.secrets = h->core.secrets;
+    if (open_log(h, opts, err) != 0)
+        return -1;
     h->core.loop = ah_loop_new(err);
     if (!h->core.loop)
         return -1;
-    h->core.config = h->core.secrets ? ah_config_new(h->core.secrets, &h->log) : NULL;
-    installed_dir(installed, sizeof installed);
+    h->core.config = opts->flags & AH_HOST_NO_ENVIRONMENT ? ah_config_new_alone(h->core.secrets, &h->log)
+                                                          : ah_config_new(h->core.secrets, &h->log);
     if (!h->core.config)
         return ah_err_set(err, AH_MEMORY, "out of memory");
     if (load_settings(h, opts, err) != 0)
         return -1;
-    ah_config_set_emulated(h->core.config, opts->emulate);
-    if (opts->project && ah_config_set(h->core.config, "LANGSMITH_PROJECT", opts->project, AH_FROM_FLAG) != 0)
-        return ah_err_set(err, AH_MEMORY, "out of memory");
-    h->lua.scripts =
-        ah_scripts_new(opts->scripts_dir, ah_config_get(h->core.config, "AGENTHOST_SCRIPTS"), installed);
+    ah_config_set_emulated(h->core.config, opts->flags & AH_HOST_EMULATE);
+    h->lua.scripts = ah_scripts_new(opts->scripts_dir, ah_config_get(h->core.config, "AGENTHOST_SCRIPTS"),
+                                    opts->installed_dir);
     h->core.http = ah_http_new(h->core.loop, &h->log, h->core.config, err);
     if (!h->lua.scripts || !h->core.http)
         return h->core.http ? ah_err_set(err, AH_MEMORY, "out of memory") : -1;
-    struct ah_store_opts store = {.dir = opts->journal_dir,
-                                  .memory = opts->no_store,
-                                  .need_file = opts->read_journal,
-                                  .allow_no_journal = opts->no_journal};
-    h->core.store = ah_store_open(&store, h->core.loop, &h->log, err);
-    if (!h->core.store)
+    if (open_journal(h, opts, err) != 0)
         return -1;
     h->core.trace = ah_trace_new(&h->core, err);
     return h->core.trace ? 0 : -1;
@@ -233,18 +351,70 @@ static int start_emulator(struct ah_host *h, const char *scenario, struct ah_err
     return rc;
 }
 
-struct ah_host *ah_host_new(const struct ah_host_opts *opts, struct ah_error *err)
+/* A caller's struct that begins with its size, as ours: what it does not have is zero; what we do not know must
+ * be. -1: err. */
+static int read_sized(void *to, size_t known, size_t least, const void *from, const char *name,
+                      struct ah_error *err)
 {
-    struct ah_host *h = calloc(1, sizeof *h);
-    if (!h) {
-        ah_err_set(err, AH_MEMORY, "out of memory");
-        return NULL;
+    size_t given = from ? *(const size_t *)from : 0;
+    memset(to, 0, known);
+    if (given < least)
+        return ah_err_set(err, AH_CONFIG, "struct %s: the field size must be sizeof(struct %s)", name, name);
+    for (size_t i = known; i < given; i++)
+        if (((const unsigned char *)from)[i])
+            return ah_err_set(err, AH_CONFIG,
+                              "struct %s has fields that agenthost " AH_VERSION " does not know", name);
+    memcpy(to, from, given < known ? given : known);
+    return 0;
+}
+
+static int check_flags(unsigned flags, unsigned known, const char *name, struct ah_error *err)
+{
+    if ((flags & ~known) == 0)
+        return 0;
+    return ah_err_set(err, AH_CONFIG, "struct %s: agenthost " AH_VERSION " does not know the flags 0x%x",
+                      name, flags & ~known);
+}
+
+static int read_opts(struct ah_host_opts *o, const struct ah_host_opts *given, struct ah_error *err)
+{
+    if (read_sized(o, sizeof *o, OPTS_LEAST, given, "ah_host_opts", err) != 0)
+        return -1;
+    return check_flags(o->flags, 2 * AH_HOST_COLOR - 1, "ah_host_opts", err);
+}
+
+static int open_host(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
+{
+    h->runner.result.run_id = h->runner.run_id;
+    h->locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    enter(h);
+    int rc = open_core(h, opts, err) != 0 || open_state(h, opts, err) != 0 || open_services(h, err) != 0 ||
+                     ((opts->flags & AH_HOST_EMULATE) && start_emulator(h, opts->scenario, err) != 0)
+                 ? -1
+                 : 0;
+    leave(h);
+    return rc;
+}
+
+struct ah_host *ah_host_new(const struct ah_host_opts *given, struct ah_host_error *error)
+{
+    struct ah_host_opts opts;
+    struct ah_error err = {0};
+    struct ah_host *h = NULL;
+    if (read_opts(&opts, given, &err) == 0) {
+        h = calloc(1, sizeof *h);
+        if (!h) {
+            ah_err_set(&err, AH_MEMORY, "out of memory");
+        } else if (open_host(h, &opts, &err) != 0) {
+            if (h->core.secrets)
+                ah_secret_mask_str(h->core.secrets, err.message, sizeof err.message);
+            ah_host_free(h);
+            h = NULL;
+        }
     }
-    if (open_core(h, opts, err) != 0 || open_state(h, opts, err) != 0 || open_services(h, err) != 0 ||
-        (opts->emulate && start_emulator(h, opts->scenario, err) != 0)) {
-        ah_host_free(h);
-        return NULL;
-    }
+    if (error)
+        ah_runner_error(error, &err, NULL);
+    ah_err_drop(&err);
     return h;
 }
 
@@ -260,22 +430,12 @@ static void close_tasks(struct ah_host *h)
     if (!h->lua.tasks)
         return;
     ah_tasks_cancel_all(h->lua.tasks);
-    ah_task_unref(h->main);
-    h->main = NULL;
     for (int i = 0; i < DRAIN_TURNS && ah_loop_turn(h->core.loop, 0) && ah_tasks_alive(h->lua.tasks) > 0; i++)
         ah_tasks_cancel_all(h->lua.tasks);
 }
 
-void ah_host_free(struct ah_host *h)
+static void close_core(struct ah_host *h)
 {
-    if (!h)
-        return;
-    close_tasks(h);
-    if (h->lua.L) {
-        lua_close(h->lua.L); /* servers, streams and tasks that only Lua held go here */
-        h->lua.L = NULL;
-    }
-    ah_tasks_free(h->lua.tasks);
     ah_langsmith_free(h->lua.langsmith);
     ah_scalekit_free(h->lua.scalekit);
     ah_openai_free(h->lua.openai);
@@ -289,17 +449,32 @@ void ah_host_free(struct ah_host *h)
     ah_loop_free(h->core.loop);
     h->log.secrets = NULL;
     ah_secret_free(h->core.secrets);
-    assert(h->memory == 0);
-    free(h);
+    if (h->out)
+        fclose(h->out);
+    if (h->err)
+        fclose(h->err);
 }
 
-/* What a script spawned and did not wait for ends with it. Tasks of the host itself (the emulator
- * answering an upload) go on. */
-static void end_script_tasks(struct ah_host *h)
+void ah_host_free(struct ah_host *h)
 {
-    ah_tasks_cancel_runs(h->lua.tasks);
-    ah_task_unref(h->main);
-    h->main = NULL;
+    if (!h)
+        return;
+    enter(h);
+    if (ah_runner_active(&h->runner))
+        ah_runner_end(&h->runner, true);
+    close_tasks(h);
+    if (h->lua.L) {
+        lua_close(h->lua.L); /* servers, streams and tasks that only Lua held go here */
+        h->lua.L = NULL;
+    }
+    ah_tasks_free(h->lua.tasks);
+    close_core(h);
+    ah_runner_drop(&h->runner);
+    assert(h->memory == 0);
+    leave(h);
+    if (h->locale)
+        freelocale(h->locale);
+    free(h);
 }
 
 struct ah_core *ah_host_core(struct ah_host *h)
@@ -312,23 +487,30 @@ struct ah_lua *ah_host_lua(struct ah_host *h)
     return &h->lua;
 }
 
-void ah_host_set_interrupt(struct ah_host *h, const volatile int *flag)
-{
-    h->interrupted = flag;
-    ah_tasks_set_interrupt(h->lua.tasks, flag);
-}
-
-static bool is_interrupted(const struct ah_host *h)
-{
-    return h->interrupted && *h->interrupted;
-}
-
 void ah_host_stop(struct ah_host *h)
 {
-    h->stopping = true;
+    atomic_store(&h->stop, 1);
+    ah_loop_wake(h->core.loop);
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------- */
+static bool is_stopped(struct ah_host *h)
+{
+    return atomic_load(&h->stop) != 0;
+}
+
+int ah_host_fd(struct ah_host *h)
+{
+    return ah_loop_fd(h->core.loop);
+}
+
+int ah_host_timeout(struct ah_host *h)
+{
+    if (is_stopped(h) && ah_runner_active(&h->runner))
+        return 0;
+    return ah_loop_timeout(h->core.loop);
+}
+
+/* --- waiting ---------------------------------------------------------------------------------------------------- */
 
 static void on_awaited(struct ah_op *op, void *arg)
 {
@@ -338,329 +520,137 @@ static void on_awaited(struct ah_op *op, void *arg)
 
 void ah_host_wait(struct ah_host *h, struct ah_op *op)
 {
+    enter(h);
     ah_op_wait(op, on_awaited, NULL);
     while (!op->done) {
-        if (is_interrupted(h))
+        if (is_stopped(h) || h->lua.exit_requested) /* of the program's own Lua: a scenario's os.exit */
             ah_op_cancel(op);
         ah_loop_turn(h->core.loop, 1000);
     }
     ah_op_wait(op, NULL, NULL);
+    leave(h);
 }
 
-static void turn_until(struct ah_host *h, struct ah_task *task)
+int64_t ah_host_flush(struct ah_host *h, int timeout_ms)
 {
-    ah_op_wait(ah_task_end_op(task), on_awaited, NULL);
-    while (!ah_task_done(task)) {
-        bool stop = h->lua.exit_requested || h->stopping;
-        if (stop)
-            ah_task_cancel(task);
-        if (!ah_task_done(task))
-            ah_loop_turn(h->core.loop, stop ? 0 : 1000);
-    }
-}
-
-/* What l_main and l_call are given and give back, on the C side. */
-struct job {
-    struct ah_host *h;
-    const struct ah_host_run_opts *opts;
-    const char *module, *function, *json;
-    const struct ah_script_file *file; /* of l_script */
-    struct ah_host_result *result;
-    char *out; /* JSON of l_call */
-};
-
-static char *copy_text(lua_State *L, int idx)
-{
-    size_t n;
-    const char *s = lua_tolstring(L, idx, &n);
-    char *copy = malloc(n + 1);
-    if (!copy)
-        luaL_error(L, "out of memory");
-    memcpy(copy, s, n + 1);
-    return copy;
-}
-
-/* secrets NULL: nothing is masked. */
-static char *encode_copy(lua_State *L, int idx, const struct ah_secrets *secrets)
-{
-    struct ah_error err = {0}, why = {0};
-    idx = lua_absindex(L, idx);
-    struct ah_buf *b = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
-    if (ah_luajson_encode(L, idx, b, secrets, &why) != 0) {
-        ah_err_set(&err, AH_SCRIPT, "the result cannot become JSON: %.900s", why.message);
-        ah_err_drop(&why);
-        ah_luax_push_error(L, &err);
-        lua_error(L);
-    }
-    return ah_buf_take(b, NULL);
-}
-
-/* --- a call of the program's own Lua */
-
-static int k_call(lua_State *L, int status, lua_KContext ctx)
-{
-    struct job *job = (struct job *)ctx;
-    (void)status;
-    if (lua_isnil(L, 1) && !lua_isnoneornil(L, 2)) {
-        lua_settop(L, 2);
-        return lua_error(L); /* nil, err */
-    }
-    lua_settop(L, 1);
-    job->out = encode_copy(L, 1, NULL); /* the emulator's keys may be in the environment, too */
-    return 0;
-}
-
-static int l_call(lua_State *L)
-{
-    struct job *job = lua_touserdata(L, 1);
-    struct ah_json v;
-    lua_settop(L, 0);
-    ah_sandbox_new_env(L); /* its modules are not the script's, and live as long as the state */
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, "agenthost.kept");
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_settop(L, 1);
-    lua_getfield(L, 1, "require");
-    lua_pushstring(L, job->module);
-    lua_call(L, 1, 1);
-    lua_getfield(L, -1, job->function);
-    if (ah_json_check(job->json, strlen(job->json), 0, &v, NULL) != 0)
-        return luaL_error(L, "internal: arguments are not JSON");
-    ah_luajson_push(L, v);
-    lua_replace(L, 2);
-    lua_replace(L, 1); /* function, argument */
-    lua_callk(L, 1, LUA_MULTRET, (lua_KContext)job, k_call);
-    return k_call(L, LUA_OK, (lua_KContext)job);
-}
-
-/* Spawns a C function over a job; NULL: err. The one reference is the caller's. */
-static int spawn_job(lua_State *L)
-{
-    struct job *job = lua_touserdata(L, 1);
-    lua_CFunction fn = lua_tocfunction(L, 2);
-    struct ah_task **out = lua_touserdata(L, 3);
-    struct ah_run *run = lua_touserdata(L, 4);
-    lua_pushcfunction(L, fn);
-    lua_pushlightuserdata(L, job);
-    *out = ah_task_spawn(L, 1, run, run ? ah_run_root(run) : NULL);
-    return 0;
-}
-
-static struct ah_task *start_job(struct ah_host *h, struct job *job, lua_CFunction fn, struct ah_run *run,
-                                 struct ah_error *err)
-{
-    struct ah_task *task = NULL;
-    lua_State *L = h->lua.L;
-    lua_pushcfunction(L, spawn_job);
-    lua_pushlightuserdata(L, job);
-    lua_pushcfunction(L, fn);
-    lua_pushlightuserdata(L, &task);
-    lua_pushlightuserdata(L, run);
-    if (lua_pcall(L, 4, 0, 0) != LUA_OK) {
-        lua_pop(L, 1);
-        ah_err_set(err, AH_MEMORY, "out of memory");
-        return NULL;
-    }
-    return task;
+    struct ah_op *op = ah_langsmith_flush(h->lua.langsmith, timeout_ms);
+    if (op)
+        ah_host_wait(h, op);
+    ah_op_unref(op);
+    return ah_langsmith_waiting(h->lua.langsmith);
 }
 
 char *ah_host_call(struct ah_host *h, const char *module, const char *function, const char *json,
                    struct ah_error *err)
 {
-    struct job job = {.h = h, .module = module, .function = function, .json = json};
-    struct ah_task *task = start_job(h, &job, l_call, NULL, err);
-    if (!task)
-        return NULL;
-    turn_until(h, task);
-    if (ah_task_end_op(task)->err.kind != AH_NONE) {
-        ah_err_copy(err, &ah_task_end_op(task)->err);
-        free(job.out);
-        job.out = NULL;
+    struct ah_runner_call call = {.module = module, .function = function, .json = json};
+    enter(h);
+    struct ah_task *task = ah_runner_call(&h->lua, &call, err);
+    if (task) {
+        ah_host_wait(h, ah_task_end_op(task));
+        if (ah_task_end_op(task)->err.kind != AH_NONE) {
+            ah_err_copy(err, &ah_task_end_op(task)->err);
+            free(call.out);
+            call.out = NULL;
+        }
+        ah_task_unref(task);
     }
-    ah_task_unref(task);
-    return job.out;
+    leave(h);
+    return call.out;
 }
 
-/* --- a user's script */
+/* --- running ---------------------------------------------------------------------------------------------------- */
 
-/* The result of agent:run, or of the script: nil, err is a failure; a table has its answer. */
-static int k_result(lua_State *L, int status, lua_KContext ctx)
+static int read_run_opts(struct ah_host_run_opts *o, const struct ah_host_run_opts *given,
+                         struct ah_error *err)
 {
-    struct job *job = (struct job *)ctx;
-    (void)status;
-    if (lua_isnoneornil(L, 1)) {
-        if (lua_isnoneornil(L, 2))
-            return 0;
-        lua_settop(L, 2); /* an agent that was stopped: what it had until then is an answer, too */
-        if (lua_istable(L, 2) && lua_getfield(L, 2, "partial") == LUA_TTABLE &&
-            lua_getfield(L, -1, "answer") == LUA_TSTRING)
-            job->result->answer = copy_text(L, -1);
-        lua_settop(L, 2);
-        return lua_error(L);
-    }
-    if (lua_istable(L, 1) && lua_getfield(L, 1, "answer") == LUA_TSTRING)
-        job->result->answer = copy_text(L, -1);
-    else if (lua_type(L, 1) == LUA_TSTRING)
-        job->result->answer = copy_text(L, 1);
-    lua_settop(L, 1);
-    if (job->opts->want_json && lua_type(L, 1) != LUA_TSTRING)
-        job->result->json = encode_copy(L, 1, ah_lua_of(L)->core->secrets);
+    if (read_sized(o, sizeof *o, RUN_OPTS_LEAST, given, "ah_host_run_opts", err) != 0 ||
+        check_flags(o->flags, 2 * AH_HOST_RUN_JSON - 1, "ah_host_run_opts", err) != 0)
+        return -1;
+    if (!o->path)
+        return ah_err_set(err, AH_CONFIG, "struct ah_host_run_opts: path is missing");
     return 0;
 }
 
-static void push_input(lua_State *L, const struct ah_script_run *script)
+static int start_runner(struct ah_host *h, const struct ah_host_run_opts *given)
 {
-    if (!script->args[0]) {
-        lua_pushnil(L);
-        return;
-    }
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    for (int i = 0; script->args[i]; i++) {
-        if (i > 0)
-            luaL_addchar(&b, ' ');
-        luaL_addstring(&b, script->args[i]);
-    }
-    luaL_pushresult(&b);
-}
-
-/* The chunk is done. A value with a `run` method is an agent: run it with the command line's words. */
-static int k_chunk(lua_State *L, int status, lua_KContext ctx)
-{
-    struct job *job = (struct job *)ctx;
-    (void)status;
-    if (lua_istable(L, 1) || (lua_isuserdata(L, 1) && !lua_islightuserdata(L, 1))) {
-        lua_settop(L, 1);
-        if (lua_getfield(L, 1, "run") == LUA_TFUNCTION) {
-            lua_insert(L, 1);
-            push_input(L, &job->opts->script);
-            lua_callk(L, 2, LUA_MULTRET, ctx, k_result);
-        }
-        lua_settop(L, lua_gettop(L) < 2 ? lua_gettop(L) : 2);
-    }
-    return k_result(L, LUA_OK, ctx);
-}
-
-static int l_script(lua_State *L)
-{
-    struct job *job = lua_touserdata(L, 1);
-    const struct ah_script_run *script = &job->opts->script;
-    lua_settop(L, 0);
-    ah_sandbox_new_env(L);
-    lua_settop(L, 0);
-    const char *text = job->file->text;
-    size_t n = job->file->n;
-    while (n > 0 && job->file->text[0] == '#' &&
-           *text != '\n') { /* a #! line; its newline stays for line numbers */
-        text++;
-        n--;
-    }
-    lua_pushfstring(L, "@%s", script->path);
-    if (n > 0 && text[0] == LUA_SIGNATURE[0])
-        return luaL_error(L, "%s is a compiled chunk: only Lua source is run", script->path);
-    if (luaL_loadbufferx(L, text, n, lua_tostring(L, -1), "t") != LUA_OK)
-        return lua_error(L);
-    ah_sandbox_adopt(L);
-    lua_replace(L, 1);
-    lua_settop(L, 1);
-    lua_callk(L, 0, LUA_MULTRET, (lua_KContext)job, k_chunk);
-    return k_chunk(L, LUA_OK, (lua_KContext)job);
-}
-
-void ah_host_result_drop(struct ah_host_result *r)
-{
-    free(r->answer);
-    free(r->json);
-    ah_err_drop(&r->err);
-    *r = (struct ah_host_result){0};
-}
-
-static struct ah_run *start_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct ah_error *err)
-{
-    struct ah_buf inputs;
-    struct ah_json_writer w;
-    ah_buf_init(&inputs, AH_SERVER_BODY_BYTES);
-    ah_json_begin(&w, &inputs, h->core.secrets);
-    ah_json_object(&w);
-    if (opts->script.args[0]) {
-        ah_json_key(&w, "args");
-        ah_json_array(&w);
-        for (int i = 0; opts->script.args[i]; i++)
-            ah_json_put_str(&w, opts->script.args[i]);
-        ah_json_end_array(&w);
-    }
-    ah_json_key(&w, "script");
-    ah_json_put_str(&w, opts->script.path);
-    ah_json_end_object(&w);
-    struct ah_run_opts run = {.name = opts->script.name,
-                              .script = opts->script.path,
-                              .identifier = opts->script.identifier,
-                              .project = opts->project,
-                              .tags = opts->tags,
-                              .metadata = opts->metadata,
-                              .inputs = inputs.p,
-                              .inputs_n = inputs.n,
-                              .traced = !opts->no_trace};
-    struct ah_run *started = ah_run_start(h->core.trace, &run, err);
-    ah_buf_drop(&inputs);
-    return started;
-}
-
-static void end_run(struct ah_host *h, struct ah_run *run, struct ah_host_result *result)
-{
-    struct ah_buf outputs;
-    struct ah_json_writer w;
-    ah_buf_init(&outputs, AH_SERVER_BODY_BYTES);
-    if (result->answer) {
-        ah_json_begin(&w, &outputs, h->core.secrets);
-        ah_json_object(&w);
-        ah_json_key(&w, "output");
-        ah_json_put_str(&w, result->answer);
-        ah_json_end_object(&w);
-    }
-    result->totals = *ah_run_totals(run);
-    result->sends = ah_run_sends(run);
-    result->run_key = ah_run_key(run);
-    snprintf(result->run_id, sizeof result->run_id, "%s", ah_run_id(run));
-    ah_run_end(run, outputs.n ? outputs.p : NULL, outputs.n,
-               result->err.kind != AH_NONE ? &result->err : NULL);
-    ah_buf_drop(&outputs);
-}
-
-int ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts, struct ah_host_result *result)
-{
-    struct ah_script_file file;
-    struct job job = {.h = h, .opts = opts, .result = result, .file = &file};
-    *result = (struct ah_host_result){0};
-    /* Before there is a run: a mistyped name is nothing to trace. */
-    if (ah_scripts_read(h->lua.scripts, "", opts->script.path, &file, &result->err) != 0)
-        return -1;
-    struct ah_run *run = start_run(h, opts, &result->err);
-    if (!run) {
-        ah_script_file_drop(&file);
+    struct ah_host_run_opts opts;
+    struct ah_error err = {0};
+    ah_runner_drop(&h->runner);
+    if (read_run_opts(&opts, given, &err) != 0) {
+        ah_runner_refuse(&h->runner, &err);
         return -1;
     }
-    h->lua.script = &opts->script;
-    h->lua.exit_requested = false;
-    h->main = start_job(h, &job, l_script, run, &result->err);
-    if (h->main) {
-        turn_until(h, h->main);
-        struct ah_error *failed = &ah_task_end_op(h->main)->err;
-        if (h->lua.exit_requested) {
-            result->exited = true;
-            result->exit_code = h->lua.exit_code;
-        } else if (h->stopping || (failed->kind != AH_NONE && is_interrupted(h))) {
-            ah_err_set(&result->err, AH_CANCELLED, "interrupted");
-        } else if (failed->kind != AH_NONE) {
-            ah_err_copy(&result->err, failed);
-        }
-    }
-    end_script_tasks(h);
-    end_run(h, run, result);
-    ah_store_flush_wait(h->core.store, 2000);
-    if (result->err.kind != AH_NONE && !result->exited)
-        result->exit_code = ah_err_exit_code(result->err.kind);
-    h->lua.script = NULL;
-    ah_script_file_drop(&file);
+    if (ah_runner_start(&h->runner, &h->lua, &opts) != 0)
+        return -1;
+    if (h->runner.task)
+        ah_op_wait(ah_task_end_op(h->runner.task), on_awaited, NULL);
     return 0;
+}
+
+int ah_host_start(struct ah_host *h, const struct ah_host_run_opts *given)
+{
+    if (h->depth > 0 || ah_runner_active(&h->runner))
+        return -1; /* misuse: the run that goes on is not touched */
+    enter(h);
+    int rc = start_runner(h, given);
+    leave(h);
+    return rc;
+}
+
+static bool must_end(struct ah_host *h)
+{
+    return h->lua.exit_requested || is_stopped(h);
+}
+
+/* 1: the run goes on. */
+static int turn_run(struct ah_host *h, int timeout_ms)
+{
+    struct ah_runner *r = &h->runner;
+    if (timeout_ms < 0) /* the loop knows only its own work, not who posts */
+        timeout_ms = LONG_MS;
+    if (must_end(h) && r->task)
+        ah_task_cancel(r->task);
+    if (!ah_runner_done(r)) {
+        ah_loop_turn(h->core.loop, must_end(h) ? 0 : timeout_ms);
+        if (must_end(h) && r->task)
+            ah_task_cancel(r->task);
+    }
+    if (!ah_runner_done(r))
+        return 1;
+    ah_runner_end(r, is_stopped(h));
+    ah_store_flush_wait(h->core.store, END_MS);
+    atomic_store(&h->stop, 0); /* a stop ends one run */
+    return 0;
+}
+
+int ah_host_step(struct ah_host *h, int timeout_ms)
+{
+    int goes_on = 0;
+    if (h->depth > 0)
+        return 0;
+    enter(h);
+    if (ah_runner_active(&h->runner))
+        goes_on = turn_run(h, timeout_ms);
+    else
+        ah_loop_turn(h->core.loop, timeout_ms); /* traces leave between runs, too */
+    leave(h);
+    return goes_on;
+}
+
+const struct ah_host_result *ah_host_run(struct ah_host *h, const struct ah_host_run_opts *opts)
+{
+    if (h->depth == 0 && !ah_runner_active(&h->runner)) {
+        enter(h);
+        if (start_runner(h, opts) == 0)
+            while (turn_run(h, 1000))
+                ;
+        leave(h);
+    }
+    return &h->runner.result;
+}
+
+const struct ah_host_result *ah_host_result(struct ah_host *h)
+{
+    return &h->runner.result;
 }

@@ -1205,18 +1205,13 @@ const char *ah_http_request_id(const struct ah_http_res *res, char *out, size_t 
 
 /* --- the client ---------------------------------------------------------------------------------------------- */
 
-/* Raises the soft limit of open files; answers how many transfers may run at once. Both ends of a
- * connection may be ours (the emulator), so it is half of what is left. */
+/* How many transfers may run at once, by the limit of open files. Both ends of a connection may be ours (the
+ * emulator), so it is half of what is left. */
 static int choose_capacity(void)
 {
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0)
         return 256;
-    if (r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = r.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &r) != 0)
-            getrlimit(RLIMIT_NOFILE, &r);
-    }
     if (r.rlim_cur == RLIM_INFINITY || r.rlim_cur > 2 * CONNECTIONS_MAX + FILES_RESERVED)
         return CONNECTIONS_MAX;
     long room = ((long)r.rlim_cur - FILES_RESERVED) / 2;
@@ -1268,7 +1263,8 @@ struct ah_http *ah_http_new(struct ah_loop *loop, struct ah_log *log, struct ah_
                             struct ah_error *err)
 {
     struct ah_http *h = calloc(1, sizeof *h);
-    if (!h) {
+    if (!h || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) { /* counted, and safe in several threads */
+        free(h);
         ah_err_set(err, AH_MEMORY, "out of memory");
         return NULL;
     }
@@ -1305,6 +1301,7 @@ void ah_http_free(struct ah_http *h)
         curl_easy_cleanup(h->pool[--h->pooled]);
     close_lane(&h->shared);
     close_lane(&h->streams);
+    curl_global_cleanup();
     ah_proxy_drop(&h->plain_proxy);
     ah_proxy_drop(&h->tls_proxy);
     ah_err_drop(&h->plain_trouble);

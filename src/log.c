@@ -20,33 +20,36 @@ void ah_log_plain(char *text, size_t n)
     }
 }
 
-static void write_line(struct ah_log *log, enum ah_log_level level, const char *fmt, va_list args)
+static void print_line(const struct ah_log *log, enum ah_log_level level, const struct ah_buf *text)
 {
     static const char *const colors[] = {"\033[31m", "\033[33m", "", "\033[2m"};
     static const char *const labels[] = {"error: ", "warning: ", "", ""};
-    struct ah_buf raw, line;
-    ah_buf_init(&raw, LINE_MAX_BYTES);
-    ah_buf_init(&line, 2 * LINE_MAX_BYTES);
-    ah_buf_vaddf(&raw, fmt, args);
-    if (log->color)
-        ah_buf_adds(&line, colors[level]);
-    ah_buf_adds(&line, "agenthost: ");
-    ah_buf_adds(&line, labels[level]);
-    size_t said = line.n;
-    ah_secret_mask(log->secrets, ah_buf_str(&raw), raw.n, &line);
-    if (line.p)
-        ah_log_plain(line.p + said, line.n - said);
-    if (log->color && colors[level][0])
-        ah_buf_adds(&line, "\033[0m");
-    ah_buf_addc(&line, '\n');
-    if (line.n > 0) {
-        if (log->sink)
-            log->sink(log->arg, level, line.p, line.n);
-        else
-            fwrite(line.p, 1, line.n, stderr);
-    }
-    ah_buf_drop(&raw);
+    const char *color = log->color ? colors[level] : "";
+    struct ah_buf line; /* one write: lines of several processes do not mix */
+    ah_buf_init(&line, 2 * LINE_MAX_BYTES + 64);
+    ah_buf_addf(&line, "%sagenthost: %s", color, labels[level]);
+    ah_buf_add(&line, text->p, text->n);
+    ah_buf_addf(&line, "%s\n", color[0] ? "\033[0m" : "");
+    if (line.n > 0)
+        fwrite(line.p, 1, line.n, stderr);
     ah_buf_drop(&line);
+}
+
+static void write_line(struct ah_log *log, enum ah_log_level level, const char *fmt, va_list args)
+{
+    struct ah_buf raw, text;
+    ah_buf_init(&raw, LINE_MAX_BYTES);
+    ah_buf_init(&text, 2 * LINE_MAX_BYTES);
+    ah_buf_vaddf(&raw, fmt, args);
+    ah_secret_mask(log->secrets, ah_buf_str(&raw), raw.n, &text);
+    if (text.p)
+        ah_log_plain(text.p, text.n);
+    if (!log->sink)
+        print_line(log, level, &text);
+    else
+        log->sink(log->arg, level, ah_buf_str(&text), text.n);
+    ah_buf_drop(&raw);
+    ah_buf_drop(&text);
 }
 
 void ah_log_line(struct ah_log *log, enum ah_log_level level, const char *fmt, ...)

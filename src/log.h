@@ -14,7 +14,8 @@ struct ah_log {
     enum ah_log_level level; /* lines above it are dropped; -q: ERROR, default: WARN, -v: DEBUG */
     bool color;              /* only where stderr is a terminal and NO_COLOR is unset */
     const struct ah_secrets *secrets;
-    void (*sink)(void *arg, enum ah_log_level level, const char *line, size_t n); /* NULL: stderr */
+    /* A line without prefix and line end. NULL: stderr */
+    void (*sink)(void *arg, enum ah_log_level level, const char *line, size_t n);
     void *arg;
     unsigned char once[32]; /* bits of ah_log_once */
 };

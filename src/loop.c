@@ -30,7 +30,9 @@ struct ah_loop {
     struct ah_clock clock;
     struct ah_ids ids;
     bool hurry, polling;
-    int work; /* items on other threads, or done and not yet reported */
+    bool fresh; /* a watch that libuv tells the kernel of in its next poll only */
+    bool held;  /* the last commit said "not now" */
+    int work;   /* items on other threads, or done and not yet reported */
 
     pthread_mutex_t lock; /* guards posts */
     struct post *posts, **posts_tail;
@@ -155,6 +157,7 @@ struct ah_loop *ah_loop_new(struct ah_error *err)
     uv_unref((uv_handle_t *)&loop->wake);
     uv_timer_init(&loop->uv, &loop->turn);
     uv_unref((uv_handle_t *)&loop->turn);
+    loop->fresh = true; /* the one that wakes us */
     return loop;
 }
 
@@ -183,6 +186,7 @@ static bool commit_now(struct ah_loop *loop)
 static void poll_once(struct ah_loop *loop, int timeout_ms)
 {
     loop->polling = true;
+    loop->fresh = false;
     if (timeout_ms > 0) {
         uv_update_time(&loop->uv);
         uv_timer_start(&loop->turn, on_turn_timeout, (uint64_t)timeout_ms, 0);
@@ -217,6 +221,7 @@ bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
 {
     run_all_ready(loop);
     bool committed = commit_now(loop);
+    loop->held = !committed;
     if (committed)
         list_run(&loop->start);
     else if (timeout_ms < 0 || timeout_ms > loop->commit_retry_ms)
@@ -238,6 +243,30 @@ void ah_loop_hurry(struct ah_loop *loop)
 int ah_loop_fd(struct ah_loop *loop)
 {
     return uv_backend_fd(&loop->uv);
+}
+
+static bool has_posts(struct ah_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    bool any = loop->posts != NULL;
+    pthread_mutex_unlock(&loop->lock);
+    return any;
+}
+
+int ah_loop_timeout(struct ah_loop *loop)
+{
+    if (loop->fresh || loop->hurry || !list_empty(&loop->ready) || !list_empty(&loop->after) ||
+        has_posts(loop) || (!loop->held && !list_empty(&loop->start)))
+        return 0;
+    uv_ref((uv_handle_t *)&loop->wake); /* a loop with nothing of its own would not wait at all */
+    int ms = uv_backend_timeout(&loop->uv);
+    uv_unref((uv_handle_t *)&loop->wake);
+    return loop->held && (ms < 0 || ms > loop->commit_retry_ms) ? loop->commit_retry_ms : ms;
+}
+
+void ah_loop_wake(struct ah_loop *loop)
+{
+    uv_async_send(&loop->wake);
 }
 
 void ah_loop_ready(struct ah_loop *loop, struct ah_ready *r)
@@ -371,6 +400,7 @@ int ah_watch_start(struct ah_loop *loop, struct ah_watch *w, int fd, int events,
         wanted |= UV_READABLE;
     if (events & AH_WATCH_WRITE)
         wanted |= UV_WRITABLE;
+    loop->fresh = true;
     return uv_poll_start(w->impl, wanted, on_poll) < 0 ? -1 : 0;
 }
 
@@ -384,36 +414,6 @@ void ah_watch_stop(struct ah_watch *w)
 void ah_watch_background(struct ah_watch *w, bool background)
 {
     set_background(w->impl, background);
-}
-
-static void on_signal(uv_signal_t *uv, int signum)
-{
-    struct ah_signal *s = uv->data;
-    if (s)
-        s->on_signal(s, signum);
-}
-
-int ah_signal_start(struct ah_loop *loop, struct ah_signal *s, int signum,
-                    void (*callback)(struct ah_signal *, int), void *arg)
-{
-    uv_signal_t *uv = calloc(1, sizeof *uv);
-    if (!uv)
-        return -1;
-    if (uv_signal_init(&loop->uv, uv) < 0) {
-        free(uv);
-        return -1;
-    }
-    uv->data = s;
-    s->impl = uv;
-    s->on_signal = callback;
-    s->arg = arg;
-    uv_unref((uv_handle_t *)uv);
-    return uv_signal_start(uv, on_signal, signum) < 0 ? -1 : 0;
-}
-
-void ah_signal_stop(struct ah_signal *s)
-{
-    close_handle(&s->impl);
 }
 
 /* --- other threads ------------------------------------------------------------------------------ */

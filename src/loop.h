@@ -2,7 +2,7 @@
  *
  * A turn is: run what is ready -> commit the journal -> start what is queued -> poll. The order is
  * the write barrier: nothing that was queued leaves the process before the journal has it. Owner
- * thread only, except ah_loop_post. No Lua. */
+ * thread only, except ah_loop_post and ah_loop_wake. No Lua. */
 #ifndef AH_LOOP_H
 #define AH_LOOP_H
 
@@ -21,8 +21,12 @@ bool ah_loop_turn(struct ah_loop *loop, int timeout_ms);
 /* From inside a turn: it does not wait in its poll. For whoever turns the loop until something is done,
  * and was told so in the ready phase. */
 void ah_loop_hurry(struct ah_loop *loop);
-/* An fd that becomes readable when a turn has work; for hosts that are driven from elsewhere. */
+/* For hosts that are driven from elsewhere: an fd that becomes readable when a turn has work, and in how many ms
+ * one must be made all the same (0: now, -1: never). */
 int ah_loop_fd(struct ah_loop *loop);
+int ah_loop_timeout(struct ah_loop *loop);
+/* From any thread or signal handler: a turn that waits comes back. */
+void ah_loop_wake(struct ah_loop *loop);
 
 /* --- phase 1: ready ---------------------------------------------------------------------- */
 /* Embedded in what is to be run. Queued at most once at a time; may be re-queued from run. */
@@ -70,16 +74,6 @@ int ah_watch_start(struct ah_loop *loop, struct ah_watch *w, int fd, int events,
                    void (*on_ready)(struct ah_watch *, int), void *arg);
 void ah_watch_stop(struct ah_watch *w); /* before the fd is closed */
 void ah_watch_background(struct ah_watch *w, bool background);
-
-/* SIGINT, SIGTERM ... as a callback while polling. Only main.c uses it. */
-struct ah_signal {
-    void *impl;
-    void (*on_signal)(struct ah_signal *s, int signum);
-    void *arg;
-};
-int ah_signal_start(struct ah_loop *loop, struct ah_signal *s, int signum,
-                    void (*on_signal)(struct ah_signal *, int), void *arg);
-void ah_signal_stop(struct ah_signal *s);
 
 /* From any thread: runs fn(arg) on the owner thread in a later ready phase. -1: no memory. */
 int ah_loop_post(struct ah_loop *loop, void (*fn)(void *arg), void *arg);

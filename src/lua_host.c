@@ -203,7 +203,7 @@ static int l_config(lua_State *L)
 static const struct ah_script_run *script_of(lua_State *L)
 {
     static const char *const no_args[] = {NULL};
-    static const struct ah_run_option no_options[] = {{NULL, NULL}};
+    static const struct ah_host_pair no_options[] = {{NULL, NULL}};
     static const struct ah_script_run none = {
         .path = "", .folder = ".", .name = "", .args = no_args, .options = no_options};
     const struct ah_script_run *s = ah_lua_of(L)->script;
@@ -262,7 +262,11 @@ static int l_folder(lua_State *L)
 static int l_option(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    for (const struct ah_run_option *o = script_of(L)->options; o->name; o++) {
+    if (strcmp(name, "user") == 0) {
+        lua_pushstring(L, script_of(L)->identifier);
+        return 1;
+    }
+    for (const struct ah_host_pair *o = script_of(L)->options; o->name; o++) {
         if (strcmp(o->name, name) == 0) {
             lua_pushstring(L, o->value);
             return 1;

@@ -1,6 +1,6 @@
 /* The program: arguments, signals, exit codes. The only file with process-wide state: the interrupt
- * flag and the pipe of the signal handler, and libcurl's global init. Each sub-command is a file of
- * its own. */
+ * flag and the pipe of the signal handler; and the only one that changes the process (signals, limits), which
+ * the library must not. Each sub-command is a file of its own. */
 #include "cmd.h"
 #include "config.h"
 #include "json.h"
@@ -10,7 +10,7 @@
 #include "secret.h"
 #include "version.h"
 
-#include <curl/curl.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <lua.h>
 #include <signal.h>
@@ -27,6 +27,7 @@
 
 static volatile int interrupted; /* signals seen */
 static int signal_pipe[2] = {-1, -1};
+static struct ah_host *volatile host_to_stop; /* the open one */
 
 /* --- commands ------------------------------------------------------------------------------------------------ */
 
@@ -183,6 +184,7 @@ static const struct ah_option common_options[] = {
      .kind = AH_OPTION_COUNT,
      .offset = AT(instructions),
      .argument = "N",
+     .preset = "-1",
      .help = "without a wait (500000000; 0 = no limit)"},
     {0},
 };
@@ -195,15 +197,34 @@ const struct ah_command ah_cmd_root = {.name = "agenthost",
 
 /* --- shared by the commands ------------------------------------------------------------------------------------ */
 
+/* The loop turns: the orderly way works. */
 static void on_interrupt(struct ah_watch *w, int events)
 {
-    struct ah_host *host = w->arg;
     char byte;
+    (void)w;
     (void)events;
     while (read(signal_pipe[0], &byte, 1) > 0)
         ;
-    alarm(0); /* the loop turns: the orderly way works */
-    ah_host_stop(host);
+    alarm(0);
+}
+
+/* PREFIX/bin/agenthost has its scripts in PREFIX/share/agenthost/scripts. */
+static void find_installed(char *out, size_t size)
+{
+    out[0] = '\0';
+    ssize_t n = readlink("/proc/self/exe", out, size - 1);
+    if (n <= 0)
+        return;
+    out[n] = '\0';
+    char *slash = strrchr(out, '/');
+    if (slash)
+        *slash = '\0';
+    slash = strrchr(out, '/');
+    if (!slash || strcmp(slash, "/bin") != 0) {
+        out[0] = '\0';
+        return;
+    }
+    snprintf(slash, size - (size_t)(slash - out), "/share/agenthost/scripts");
 }
 
 static struct ah_watch interrupt_watch;
@@ -212,38 +233,44 @@ int ah_cmd_open(struct ah_cmd_ctx *ctx, const char *script_folder, bool emulate,
                 int *code)
 {
     const struct ah_cmd_options *o = ctx->options;
-    struct ah_error err = {0};
+    struct ah_host_error error;
+    char installed[4096];
+    find_installed(installed, sizeof installed);
     struct ah_host_opts opts = {
-        .scripts_dir = o->scripts_dir,
-        .env_file = o->env_file,
-        .script_folder = script_folder,
-        .program = ctx->program,
-        .emulate = emulate,
-        .scenario = o->scenario,
-        .no_journal = o->no_journal,
-        .no_store = ah_options_last(ctx->found)->no_journal,
-        .read_journal = reads_journal,
+        .size = sizeof opts,
+        .flags = (emulate ? AH_HOST_EMULATE : 0u) |
+                 (ah_options_last(ctx->found)->no_journal ? AH_HOST_MEMORY : 0u) |
+                 (reads_journal ? AH_HOST_NEED_JOURNAL : 0u) | (o->no_journal ? AH_HOST_NO_JOURNAL : 0u) |
+                 (o->color ? AH_HOST_COLOR : 0u),
         .verbosity = o->quiet     ? -1
                      : o->verbose ? 1
                                   : 0,
-        .color = o->color,
-        .memory_bytes = (size_t)o->memory_mb << 20,
-        .instructions = o->instructions,
-        .project = o->project,
+        .env_file = o->env_file,
+        .script_folder = script_folder,
+        .scripts_dir = o->scripts_dir,
+        .installed_dir = installed,
+        .scenario = o->scenario,
+        .memory_bytes = (uint64_t)o->memory_mb << 20,
+        .instructions = o->instructions < 0    ? 0
+                        : o->instructions == 0 ? -1
+                                               : o->instructions,
     };
-    ctx->host = ah_host_new(&opts, &err);
+    ctx->host = ah_host_new(&opts, &error);
     if (!ctx->host) {
-        *code = ah_cmd_fail(ctx, &err);
-        ah_err_drop(&err);
+        *code = ah_cmd_fail_as(ctx, error.kind, error.message);
         return -1;
     }
     ctx->core = ah_host_core(ctx->host);
     ctx->scalekit = ah_host_lua(ctx->host)->scalekit;
     ctx->langsmith = ah_host_lua(ctx->host)->langsmith;
+    if (o->project)
+        ah_config_set(ctx->core->config, "LANGSMITH_PROJECT", o->project, AH_FROM_FLAG);
     ctx->identifier = o->user ? o->user : ah_config_get(ctx->core->config, "AGENTHOST_USER");
-    ah_host_set_interrupt(ctx->host, &interrupted);
-    ah_watch_start(ctx->core->loop, &interrupt_watch, signal_pipe[0], AH_WATCH_READ, on_interrupt, ctx->host);
+    ah_watch_start(ctx->core->loop, &interrupt_watch, signal_pipe[0], AH_WATCH_READ, on_interrupt, NULL);
     ah_watch_background(&interrupt_watch, true);
+    host_to_stop = ctx->host;
+    if (interrupted) /* before there was a host */
+        ah_host_stop(ctx->host);
     return 0;
 }
 
@@ -251,6 +278,7 @@ void ah_cmd_close(struct ah_cmd_ctx *ctx)
 {
     if (!ctx->host)
         return;
+    host_to_stop = NULL;
     ah_watch_stop(&interrupt_watch);
     ah_host_free(ctx->host);
     ctx->host = NULL;
@@ -290,14 +318,19 @@ static void print_json_error(struct ah_cmd_ctx *ctx, const char *kind, const cha
 
 int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err)
 {
-    char message[sizeof err->message];
-    int code = ah_err_exit_code(err->kind);
-    memcpy(message, err->message, sizeof message);
+    return ah_cmd_fail_as(ctx, ah_err_kind_name(err->kind), err->message);
+}
+
+int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *said)
+{
+    char message[sizeof((struct ah_error *)0)->message];
+    int code = ah_err_exit_code(ah_err_kind_of(kind));
+    snprintf(message, sizeof message, "%s", said);
     if (ctx->core) /* a script's own words may hold anything */
         ah_secret_mask_str(ctx->core->secrets, message, sizeof message);
     ah_log_plain(message, strlen(message));
-    print_json_error(ctx, ah_err_kind_name(err->kind), message, code);
-    fprintf(stderr, "agenthost: %s\n", message[0] ? message : ah_err_kind_name(err->kind));
+    print_json_error(ctx, kind, message, code);
+    fprintf(stderr, "agenthost: %s\n", message[0] ? message : kind);
     return code;
 }
 
@@ -321,6 +354,7 @@ static void on_signal(int signum)
 {
     static struct timespec last;
     struct timespec now;
+    int saved = errno;
     (void)signum;
     clock_gettime(CLOCK_MONOTONIC, &now);
     long since_ms = (now.tv_sec - last.tv_sec) * 1000 + (now.tv_nsec - last.tv_nsec) / 1000000;
@@ -330,8 +364,11 @@ static void on_signal(int signum)
     if (interrupted++)
         _exit(130);
     alarm(STUCK_S);
+    if (host_to_stop)
+        ah_host_stop(host_to_stop);
     ssize_t ignored = write(signal_pipe[1], "!", 1);
     (void)ignored;
+    errno = saved;
 }
 
 static void on_alarm(int signum)
@@ -349,6 +386,16 @@ static void forbid_cores(void)
 {
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
+}
+
+/* Each connection is one. */
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
 }
 
 static int set_signals(void)
@@ -402,13 +449,12 @@ static bool wants_json(int argc, char **argv)
 static int run_command(struct ah_cmd_ctx *ctx, const struct ah_command *cmd, int argc, char **argv)
 {
     forbid_cores();
-    if (set_signals() != 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
-        fputs("agenthost: cannot start: no pipe, or libcurl refused\n", stderr);
+    raise_file_limit();
+    if (set_signals() != 0) {
+        fputs("agenthost: cannot start: no pipe\n", stderr);
         return 3;
     }
-    int code = dispatch(ctx, cmd, argc, argv);
-    curl_global_cleanup();
-    return code;
+    return dispatch(ctx, cmd, argc, argv);
 }
 
 /* Reads the command's words and options, and runs it. `own`: room for its options, all-zero. */

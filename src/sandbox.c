@@ -104,7 +104,7 @@ static int l_os_getenv(lua_State *L)
     struct ah_core *core = ah_lua_of(L)->core;
     const char *value = NULL;
     if (!ah_config_is_secret(core->config, name) && !(value = ah_config_get(core->config, name)))
-        value = getenv(name);
+        value = ah_config_environment(core->config, name);
     lua_pushstring(L, value);
     return 1;
 }
@@ -428,6 +428,48 @@ static void freeze_libraries(lua_State *L)
         freeze(L);
         lua_setglobal(L, *n);
     }
+}
+
+/* print through the stream that is the upvalue: Lua's own writes to C's stdout, whatever io.stdout is. */
+static int l_print(lua_State *L)
+{
+    FILE *out = lua_touserdata(L, lua_upvalueindex(1));
+    int n = lua_gettop(L);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            luaL_addchar(&b, '\t');
+        luaL_tolstring(L, i, NULL);
+        luaL_addvalue(&b);
+    }
+    luaL_addchar(&b, '\n');
+    luaL_pushresult(&b);
+    size_t size;
+    const char *text = lua_tolstring(L, -1, &size);
+    fwrite(text, 1, size, out);
+    return 0;
+}
+
+void ah_sandbox_redirect(lua_State *L, FILE *out, FILE *err)
+{
+    lua_getglobal(L, "io");
+    lua_getfield(L, -1, "stdout"); /* io.write's default is the same object */
+    ((luaL_Stream *)luaL_checkudata(L, -1, LUA_FILEHANDLE))->f = out;
+    lua_getfield(L, -2, "stderr");
+    ((luaL_Stream *)luaL_checkudata(L, -1, LUA_FILEHANDLE))->f = err;
+    lua_pop(L, 3);
+    lua_pushlightuserdata(L, out);
+    lua_pushcclosure(L, l_print, 1);
+    lua_setglobal(L, "print");
+}
+
+void ah_sandbox_add(lua_State *L, const char *name)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, MODULES_KEY);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
 }
 
 void ah_sandbox_open(lua_State *L, const struct ah_module *modules)

@@ -203,6 +203,19 @@ int ah_scripts_list(struct ah_scripts *s, const char *folder, const char *path,
                    : rc;
 }
 
+void ah_scripts_split(const char *path, char *folder, size_t folder_size, char *name, size_t name_size)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    if (!slash)
+        snprintf(folder, folder_size, ".");
+    else
+        snprintf(folder, folder_size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    snprintf(name, name_size, "%s", base);
+    size_t n = strlen(name);
+    if (n > 4 && strcmp(name + n - 4, ".lua") == 0)
+        name[n - 4] = '\0';
+}
+
 bool ah_scripts_exists(struct ah_scripts *s, const char *folder, const char *path)
 {
     char full[PATH_BYTES];

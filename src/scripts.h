@@ -26,6 +26,8 @@ struct ah_script_file {
  * is there but cannot be read. */
 int ah_scripts_read(struct ah_scripts *s, const char *folder, const char *path, struct ah_script_file *out,
                     struct ah_error *err);
+/* "a/b/c.lua" -> folder "a/b", name "c"; without a folder ".". Cut to the room there is. */
+void ah_scripts_split(const char *path, char *folder, size_t folder_size, char *name, size_t name_size);
 bool ah_scripts_exists(struct ah_scripts *s, const char *folder, const char *path);
 void ah_script_file_drop(struct ah_script_file *f);
 /* The names in the first folder of that relative path, in the same order of places (nothing embedded), sorted by

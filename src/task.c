@@ -57,7 +57,7 @@ struct ah_tasks {
     int closing; /* depth of closers that cancel */
     long budget, used;
     bool spent; /* the budget is used up: the hook fires on every line */
-    const volatile int *interrupted;
+    const atomic_int *interrupted;
 };
 
 static struct ah_tasks *tasks_of(lua_State *L)
@@ -67,6 +67,11 @@ static struct ah_tasks *tasks_of(lua_State *L)
 
 /* --- budget --------------------------------------------------------------------------------------- */
 
+static bool is_interrupted(const struct ah_tasks *t)
+{
+    return t->interrupted && atomic_load_explicit(t->interrupted, memory_order_relaxed) != 0;
+}
+
 static void arm_hook(lua_State *co);
 
 /* Raises from a safe point. Re-armed on every line once it has fired: a script may catch the error in
@@ -75,7 +80,7 @@ static void on_hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     struct ah_tasks *t = tasks_of(L);
-    bool interrupted = t->interrupted && *t->interrupted;
+    bool interrupted = is_interrupted(t);
     if (!t->spent && !interrupted) {
         if (lua_gethookmask(L) & LUA_MASKLINE) { /* left from an earlier step */
             arm_hook(L);
@@ -327,9 +332,8 @@ static void tell_joins(struct ah_task *t)
 static void say_lost_failure(struct ah_task *t)
 {
     const struct ah_lua *lua = t->tasks->lua;
-    const volatile int *interrupted = t->tasks->interrupted;
     if (t->end.refs == 1 && t->failed && !t->watched && t->end.err.kind != AH_CANCELLED &&
-        !lua->exit_requested && !(interrupted && *interrupted))
+        !lua->exit_requested && !is_interrupted(t->tasks))
         ah_log_line(lua->core->log, AH_LOG_ERROR, "a task that nobody waited for failed: %s",
                     t->end.err.message);
 }
@@ -850,7 +854,7 @@ void ah_tasks_set_budget(struct ah_tasks *t, long instructions)
     t->budget = instructions;
 }
 
-void ah_tasks_set_interrupt(struct ah_tasks *t, const volatile int *flag)
+void ah_tasks_set_interrupt(struct ah_tasks *t, const atomic_int *flag)
 {
     t->interrupted = flag;
 }

@@ -24,6 +24,8 @@
 #include "op.h"
 #include "trace.h"
 
+#include <stdatomic.h>
+
 struct ah_task;
 
 /* Raises "NAME must run inside a task; not while a module is loading, ..." where no wait is possible. */
@@ -74,7 +76,7 @@ struct ah_op *ah_task_join(struct ah_task *t);
 int ah_task_results(lua_State *L, struct ah_task *t, bool *failed);
 /* Budget between two waits; 0 = none. From AH_LUA_INSTRUCTIONS or --instructions. */
 void ah_tasks_set_budget(struct ah_tasks *t, long instructions);
-/* While *flag is not 0, running Lua code raises "interrupted". May be set by a signal handler. */
-void ah_tasks_set_interrupt(struct ah_tasks *t, const volatile int *flag);
+/* While *flag is not 0, running Lua code raises "interrupted". May be set by other threads and signal handlers. */
+void ah_tasks_set_interrupt(struct ah_tasks *t, const atomic_int *flag);
 
 #endif

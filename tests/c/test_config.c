@@ -124,7 +124,10 @@ static void test_order(void **state)
     assert_string_equal(kept, "plain value"); /* answers stay valid */
     assert_int_equal(ah_config_set(f->config, "PLAIN", "again", AH_FROM_FLAG), 0);
     expect(f, "PLAIN", "again", AH_FROM_FLAG);
-    assert_int_equal(ah_config_set(f->config, "X", "x", AH_FROM_ENVIRONMENT), -1);
+    assert_int_equal(ah_config_set(f->config, "X", "x", AH_FROM_DOTENV), -1);
+    assert_int_equal(ah_config_set(f->config, "X", "x", AH_FROM_ENVIRONMENT), 0); /* in front of it */
+    expect(f, "X", "x", AH_FROM_ENVIRONMENT);
+    assert_null(getenv("X"));
     assert_int_equal(ah_config_set(f->config, "X", NULL, AH_FROM_FLAG), -1);
     assert_null(getenv("A")); /* the environment is left alone */
     assert_int_equal(f->said.n, 0);
@@ -367,6 +370,33 @@ static void test_without_secrets_or_log(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void count_names(void *arg, const char *name, const char *value)
+{
+    (void)name;
+    (void)value;
+    ++*(int *)arg;
+}
+
+/* Without the environment only what was given counts; with emulation on, not even that for the services. */
+static void test_alone(void **state)
+{
+    (void)state;
+    int n = 0;
+    setenv("AH_TEST_HERE", "1", 1);
+    struct ah_config *c = ah_config_new_alone(NULL, NULL);
+    assert_null(ah_config_get(c, "AH_TEST_HERE"));
+    assert_null(ah_config_environment(c, "AH_TEST_HERE"));
+    assert_int_equal(ah_config_set(c, "AH_TEST_GIVEN", "2", AH_FROM_ENVIRONMENT), 0);
+    assert_int_equal(ah_config_set(c, "OPENAI_BASE_URL", "http://real", AH_FROM_ENVIRONMENT), 0);
+    assert_string_equal(ah_config_get(c, "AH_TEST_GIVEN"), "2");
+    ah_config_each(c, "AH_TEST_", count_names, &n);
+    assert_int_equal(n, 1);
+    ah_config_set_emulated(c, true);
+    assert_null(ah_config_get(c, "OPENAI_BASE_URL"));
+    ah_config_free(c);
+    unsetenv("AH_TEST_HERE");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +411,7 @@ int main(void)
         TEST(test_missing),
         TEST(test_each),
         TEST(test_without_secrets_or_log),
+        cmocka_unit_test(test_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,13 +19,13 @@ LAYERS = [
     "openai oa* provider chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
-    "host sandbox",
+    "host sandbox runner ext",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
 SERVICES = ["openai oa* provider chat chat_*", "scalekit sk*", "langsmith ls*", "mcp*"]
 FOREIGN = {  # another library's header: who may include it
-    r"curl/.*": "http main",
+    r"curl/.*": "http",
     r"uv\.h": "loop",
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store store_*",
@@ -44,7 +44,7 @@ NOUNS = {
     "chat_request": "ah_chat_names",
     "cmd_trace": "ah_cmd_verify",
     "oatarget": "ah_oaheaders",
-    "loop": "ah_timer ah_watch ah_signal",
+    "loop": "ah_timer ah_watch",
     "main": "ah_cmd",
     "scripts": "ah_script_file",
     "server": "ah_exchange",
