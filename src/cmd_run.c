@@ -119,6 +119,15 @@ static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
     ah_err_drop(&err);
 }
 
+#define NUMBER_BYTES 32
+
+/* As scripts read it; NULL: not given. */
+static const char *number_text(char *out, double n)
+{
+    snprintf(out, NUMBER_BYTES, "%.15g", n);
+    return n > 0 ? out : NULL;
+}
+
 static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, bool emulate)
 {
     const struct ah_cmd_options *o = ctx->options;
@@ -130,11 +139,16 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         return code;
     }
     warn_about_tracing(ctx);
+    char steps[NUMBER_BYTES], tokens[NUMBER_BYTES], cost[NUMBER_BYTES], time[NUMBER_BYTES];
     struct ah_host_pair options[] = {
         {"model", o->model},
         {"json", o->json ? "true" : NULL},
         {"quiet", o->quiet ? "true" : NULL},
         {"stream", o->stream ? "true" : NULL},
+        {"max-steps", number_text(steps, (double)o->max_steps)},
+        {"max-tokens", number_text(tokens, (double)o->max_tokens)},
+        {"max-cost", number_text(cost, o->max_cost)},
+        {"max-time", number_text(time, o->max_time)},
         {NULL, NULL},
     };
     struct ah_host_run_opts run = {

@@ -97,6 +97,11 @@ void ah_options_find(const struct ah_command *root, int *argc, char **argv, stru
 
 /* --- values ------------------------------------------------------------------------------------ */
 
+static bool is_double(const struct ah_option *o)
+{
+    return o->kind == AH_OPTION_SECONDS || o->kind == AH_OPTION_AMOUNT;
+}
+
 static int refuse_number(const struct ah_option *o, const char *value, struct ah_error *err)
 {
     const char *what = o->kind == AH_OPTION_SECONDS ? "seconds" : "a number";
@@ -109,12 +114,12 @@ static int refuse_number(const struct ah_option *o, const char *value, struct ah
 static int set_number(void *field, const struct ah_option *o, const char *value, struct ah_error *err)
 {
     char *end;
-    double seconds = strtod(value, &end);
-    if (o->kind == AH_OPTION_SECONDS) {
+    double amount = strtod(value, &end);
+    if (is_double(o)) {
         if (end == value || *end ||
-            !(seconds >= (double)o->min && seconds <= (double)(o->max ? o->max : INT_MAX)))
+            !(amount >= (double)o->min && amount <= (double)(o->max ? o->max : INT_MAX)))
             return refuse_number(o, value, err);
-        *(double *)field = seconds;
+        *(double *)field = amount;
         return 0;
     }
     long count = strtol(value, &end, 10);
@@ -150,6 +155,7 @@ static int set_value(void *values, const struct ah_option *o, const char *value,
         return 0;
     case AH_OPTION_COUNT:
     case AH_OPTION_SECONDS:
+    case AH_OPTION_AMOUNT:
         return set_number(field, o, value, err);
     case AH_OPTION_LIST:
     case AH_OPTION_PAIRS:
@@ -163,7 +169,7 @@ static void set_presets(void *values, const struct ah_option *list)
 {
     for (; list && list->name; list++) {
         void *field = (char *)values + list->offset;
-        if (list->preset && list->kind == AH_OPTION_SECONDS)
+        if (list->preset && is_double(list))
             *(double *)field = strtod(list->preset, NULL);
         else if (list->preset && list->kind == AH_OPTION_COUNT)
             *(long *)field = strtol(list->preset, NULL, 10);

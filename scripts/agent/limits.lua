@@ -3,8 +3,8 @@
 --     limits = { steps = 25, tokens = 50000, cost = 0.50, time = 600, calls = 100, tools = { gmail_send_mail = 1 } }
 --
 -- Tokens and money are reserved before a model is asked and settled when it has answered, so that agents that run side
--- by side cannot overrun together: one that does not fit now waits until another has settled. The flags --max-steps,
--- --max-tokens, --max-cost and --timeout hold for all agents of a script taken together (steps: for each).
+-- by side cannot overrun together: one that does not fit now waits until another has settled. The flags --max-tokens,
+-- --max-cost and --max-time hold for all agents of a script taken together, --max-steps for each.
 local host = require "host"
 local json = require "host.json"
 local script = require "host.script"
@@ -141,20 +141,15 @@ local run = {}
 run.__index = run
 
 local function number_flag(name)
-  local value = script.option(name)
-  if value == nil then return nil end
-  local n = tonumber(value)
-  if not n or n <= 0 then
-    error(errors.new { kind = "config", message = ("--%s must be a number above 0, got '%s'"):format(name, value) }, 0)
-  end
-  return n
+  local n = tonumber(script.option(name) or "")
+  return n and (math.tointeger(n) or n)
 end
 
 local whole -- the account and the end of all agents of this script, made when the first one starts
 
 local function of_script()
   if not whole then
-    local seconds = number_flag "timeout"
+    local seconds = number_flag "max-time"
     whole = {
       account = new_account(number_flag "max-tokens", number_flag "max-cost"),
       seconds = seconds,

@@ -31,6 +31,9 @@ refused "run --model" "needs a value"
 refused "run --json=1 x.lua" "takes no value"
 refused "run --memory many x.lua" "takes a number"
 refused "run --memory -1 x.lua" "takes a number"
+refused "run --max-steps 0 x.lua" "takes a number"
+refused "run --max-cost much x.lua" "takes a number"
+refused "run --max-time 1m x.lua" "takes seconds"
 refused "run --meta novalue $DIGEST" "key=value"
 refused "run --meta =x $DIGEST" "key=value"
 refused "auth lnik gmail" "did you mean 'link'"
@@ -210,6 +213,19 @@ echo 'return 12' >value.lua
 run run --json value.lua
 valid_json
 is "a number" "$(member 'v["result"]')" 12
+
+begin "limits as flags: the partial answer, the exit code"
+run run -q --emulate --max-steps 1 "$DIGEST"
+want_code 13
+want_out "Q3 figures"
+run run -q --emulate --max-tokens 20000 "$DIGEST"
+want_code 14
+want_out "Q3 figures"
+want_err "raise limits.tokens or --max-tokens"
+run run -q --emulate --max-cost 0.000001 "$DIGEST"
+want_code 14
+run run -q --emulate --max-steps 2 --max-tokens 100000 --max-time 60 "$DIGEST"
+want_code 0
 
 begin "--json of tools, auth, doctor: a list is a line each, all else one value"
 for words in "tools ls gmail" "tools show gmail_fetch_mails" "auth ls" "auth status" "doctor"; do

@@ -23,7 +23,7 @@
 ---@field steps? integer model calls; 25. Flag --max-steps
 ---@field tokens? integer input and output, over all model calls. Flag --max-tokens: of all agents of the script
 ---@field cost? number USD. Flag --max-cost: of all agents of the script
----@field time? number seconds. Flag --timeout: of the whole script
+---@field time? number seconds. Flag --max-time: of the whole script
 ---@field calls? integer of tools
 ---@field tools? table<string, integer> how often a tool may be called
 ---@field answer_tokens? integer of one answer, where tokens or cost are limited; 4096
