@@ -15,8 +15,8 @@ struct ah_cmd_options {
     const char *tags[AH_OPTIONS_REPEAT_MAX + 1];
     const char *meta[AH_OPTIONS_REPEAT_MAX + 1]; /* "k=v" */
     long memory_mb, instructions;
-    long max_steps, max_tokens; /* 0: the script's own */
-    double max_cost, max_time;
+    long max_steps, max_tokens;              /* 0: the script's own */
+    double max_cost, max_time, auth_timeout; /* the last: -1 not given */
 };
 
 struct ah_cmd_ctx {

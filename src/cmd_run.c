@@ -12,6 +12,7 @@
 #include "tracing.h"
 #include "tree.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -122,10 +123,10 @@ static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
 #define NUMBER_BYTES 32
 
 /* As scripts read it; NULL: not given. */
-static const char *number_text(char *out, double n)
+static const char *number_text(char *out, double n, double least)
 {
     snprintf(out, NUMBER_BYTES, "%.15g", n);
-    return n > 0 ? out : NULL;
+    return n >= least ? out : NULL;
 }
 
 static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, bool emulate)
@@ -139,16 +140,19 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         return code;
     }
     warn_about_tracing(ctx);
-    char steps[NUMBER_BYTES], tokens[NUMBER_BYTES], cost[NUMBER_BYTES], time[NUMBER_BYTES];
+    char steps[NUMBER_BYTES], tokens[NUMBER_BYTES], cost[NUMBER_BYTES], time[NUMBER_BYTES],
+        patience[NUMBER_BYTES];
     struct ah_host_pair options[] = {
         {"model", o->model},
         {"json", o->json ? "true" : NULL},
         {"quiet", o->quiet ? "true" : NULL},
         {"stream", o->stream ? "true" : NULL},
-        {"max-steps", number_text(steps, (double)o->max_steps)},
-        {"max-tokens", number_text(tokens, (double)o->max_tokens)},
-        {"max-cost", number_text(cost, o->max_cost)},
-        {"max-time", number_text(time, o->max_time)},
+        {"max-steps", number_text(steps, (double)o->max_steps, 1)},
+        {"max-tokens", number_text(tokens, (double)o->max_tokens, 1)},
+        {"max-cost", number_text(cost, o->max_cost, DBL_MIN)},
+        {"auth-timeout", number_text(patience, o->auth_timeout, 0)},
+        {"interactive", isatty(STDIN_FILENO) && isatty(STDERR_FILENO) ? "true" : NULL},
+        {"max-time", number_text(time, o->max_time, DBL_MIN)},
         {NULL, NULL},
     };
     struct ah_host_run_opts run = {

@@ -14,6 +14,7 @@
 local scalekit = require "host.scalekit"
 local script = require "host.script"
 local task = require "host.task"
+local accounts = require "agent.accounts"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
 local offer = require "agent.offer"
@@ -21,34 +22,7 @@ local toolset = require "agent.toolset"
 
 local connectors = {}
 
--- ## Accounts
-
-local function not_active(service, connection, identifier, account)
-  local auth, err = service.get_authorization_link { connection_name = connection, identifier = identifier }
-  local status = tostring(account.status)
-  local who = ("the %s account of %s is %s, not ACTIVE"):format(connection, identifier, status)
-  if not auth then
-    return errors.fail {
-      kind = "account_not_active", account_status = status, connection = connection,
-      identifier = identifier,
-      message = ("%s, and no authorization link could be made: %s"):format(who, errors.of(err).message),
-    }
-  end
-  return errors.fail {
-    kind = "needs_auth", link = auth.link, account_status = status, connection = connection, identifier = identifier,
-    message = ("%s. Let %s open this link, then run again: %s"):format(who, identifier, auth.link),
-  }
-end
-
--- The user's account at one connection, made when there is none; nil, err unless it is ACTIVE.
-local function active_account(service, connection, identifier)
-  local account, err = service.get_or_create_connected_account {
-    connection_name = connection, identifier = identifier,
-  }
-  if not account then return nil, errors.of(err) end
-  if account.status ~= "ACTIVE" then return not_active(service, connection, identifier, account) end
-  return account
-end
+-- ## Tools of Scalekit
 
 local function no_tools(connection, identifier, account, missing)
   local what = #missing > 0 and "no tool " .. table.concat(missing, ", ") or "no tools"
@@ -75,9 +49,9 @@ local function attach(list, which, functions)
 end
 
 -- Names that match nothing are an error: most often they are misspelt, and silence would hide it.
-local function from_scalekit(service, filter, identifier)
-  local connection = filter.connection
-  local account, err = active_account(service, connection, identifier)
+local function from_scalekit(at, filter, identifier)
+  local service, connection = at.service, filter.connection
+  local account, err = accounts.open(service, connection, identifier, at.patience)
   if not account then return nil, err end
   local list
   list, err = service.get_tools {
@@ -153,9 +127,9 @@ function connectors.need_identifier(list)
   return false
 end
 
-local function open_one(service, one, identifier)
+local function open_one(at, one, identifier)
   if type(one) == "table" and one.connection then
-    local list, err = from_scalekit(service, one, identifier)
+    local list, err = from_scalekit(at, one, identifier)
     if list then list, err = attach(list, "before", one.before) end
     if list then list, err = attach(list, "after", one.after) end
     return list, err
@@ -163,17 +137,17 @@ local function open_one(service, one, identifier)
   if type(one) == "table" then return checked(one, "a connector of the script") end
   if toolset.is_folder(one) then return from_folder(one) end
   if is_file(one) then return from_file(one, identifier) end
-  return from_scalekit(service, { connection = one }, identifier)
+  return from_scalekit(at, { connection = one }, identifier)
 end
 
 -- One list of tools for each connector, in order, asked for side by side; or nil, err of the first that failed.
--- `service` stands in for host.scalekit in tests.
-function connectors.open(list, identifier, service)
-  service = service or scalekit
+-- `service` stands in for host.scalekit in tests; `patience`: seconds to wait for a person, see agent.accounts.
+function connectors.open(list, identifier, service, patience)
+  local at = { service = service or scalekit, patience = patience or 0 }
   local jobs = {}
   for i, one in ipairs(list) do
     jobs[i] = function()
-      local got, err = open_one(service, one, identifier)
+      local got, err = open_one(at, one, identifier)
       return { tools = got, err = err }
     end
   end

@@ -2,11 +2,12 @@
 -- and a script may run it itself: `local result, err = value:run("do this")`.
 --
 -- The pieces are files beside this one, each short and each replaceable: loop (ask, call, repeat), prompts, models,
--- connectors, offer, tools, parallel, limits, repeats, results, context, history, media, testing. A file of the same
+-- connectors, accounts, offer, tools, parallel, limits, repeats, results, context, history, testing. A file of the same
 -- name in your script's folder (agent/loop.lua) is found first.
 local host = require "host"
 local script = require "host.script"
 local trace = require "host.trace"
+local accounts = require "agent.accounts"
 local connectors = require "agent.connectors"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
@@ -34,6 +35,7 @@ local spec_fields = {
   params = "table", -- any further parameter of chat completions: { max_tokens = 500 }
   tools = "list", -- tools of your own: see agent.tool
   limits = "table", -- { steps = 25, tokens =, cost =, time =, calls =, tools = {}, repeats = 3 }: see agent.limits
+  auth_timeout = "number", -- seconds to wait for a person who must authorize: see agent.accounts
   result_bytes = "count", -- of a tool's result that the model reads at once: 32768
   compact = "callable", -- what to do when the conversation is too long for the model: see agent.context
   name = "text", tags = "strings", metadata = "table", -- how the run shows in traces
@@ -67,13 +69,13 @@ local function note_offer(lists)
 end
 
 -- The tools of all connectors, then the script's own. Only connectors need to know who it is.
-local function open_tools(spec, who, input)
+local function open_tools(spec, who, input, patience)
   local list = spec.connectors or {}
   if connectors.need_identifier(list) then
     if not who then return nobody() end
     name_run(who)
   end
-  local lists, err = connectors.open(list, who)
+  local lists, err = connectors.open(list, who, nil, patience)
   if not lists then return nil, err end
   lists[#lists + 1] = spec.tools or {}
   lists, err = offer.fit(lists, input)
@@ -140,7 +142,8 @@ function methods:run(input, opts)
   if not talk then return nil, err end
   describe(spec, prompt:current().head, input)
   local box
-  box, err = open_tools(spec, who, input)
+  local patience = accounts.patience(spec.auth_timeout)
+  box, err = open_tools(spec, who, input, patience)
   if not box then return nil, err end
   return loop.run {
     model = models.open(spec),
@@ -152,6 +155,7 @@ function methods:run(input, opts)
     results = results.new(spec.result_bytes),
     compact = spec.compact,
     identifier = who,
+    patience = patience,
     on_event = spec.on_event or ignore,
   }
 end

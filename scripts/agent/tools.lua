@@ -13,6 +13,7 @@ local host = require "host"
 local json = require "host.json"
 local scalekit = require "host.scalekit"
 local trace = require "host.trace"
+local accounts = require "agent.accounts"
 local comments = require "agent.comments"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
@@ -177,8 +178,7 @@ end
 local function run_scalekit(tool, call, context)
   local args, err = modify(tool.before, call.args)
   if args == nil then return nil, err end
-  local result
-  result, err = scalekit.execute_tool {
+  local request = {
     tool_name = tool.name,
     tool_input = args,
     connected_account_id = tool.connected_account_id,
@@ -187,6 +187,13 @@ local function run_scalekit(tool, call, context)
     tool_call_id = call.id,
     class = tools.class(tool),
   }
+  local result
+  result, err = scalekit.execute_tool(request)
+  if not result and tool.connector and accounts.refused(errors.of(err)) then -- it did nothing: it may be made again
+    local renewed, why = accounts.renew(err, tool.connector, request.identifier, context.patience or 0)
+    if not renewed then return nil, why end
+    result, err = scalekit.execute_tool(request)
+  end
   if not result then return nil, errors.of(err) end
   if result.json and not tool.after then return result.json end
   local data

@@ -60,4 +60,26 @@ want_out '{"messages":['
 run tools call slack/gmail_fetch_mails --emulate --user user_123
 want_err "there are no tools named gmail_fetch_mails"
 
+begin "a run waits for its user: the link is printed, opened, and the run goes on"
+cat >pending.lua <<'LUA'
+return { accounts = { { connector = "gmail", identifier = "user_123", status = "EXPIRED" } } }
+LUA
+run run -q --emulate --scenario pending.lua "$ROOT/examples/gmail_digest.lua"
+want_code 11
+want_err "Let user_123 open this link"
+timeout 120 "$AGENTHOST" run -q --emulate --scenario pending.lua --auth-timeout 60 "$ROOT/examples/gmail_digest.lua" >out 2>err </dev/null &
+waiter=$!
+link=
+for _ in $(seq 300); do
+  link=$(sed -n 's/.*(waiting up to 60 s): //p' err)
+  [ -z "$link" ] || break
+  sleep 0.1
+done
+check "a link was printed" test -n "$link"
+curl -s -o page -d decision=approve "$link"
+wait "$waiter"
+code=$?
+want_code 0
+want_out "Q3 figures"
+
 done_testing

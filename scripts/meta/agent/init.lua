@@ -12,6 +12,7 @@
 ---@field params? table<string, any> further parameters of chat completions
 ---@field tools? (agent.Tool|function)[] tools of the script's own
 ---@field limits? agent.Limits
+---@field auth_timeout? number seconds to wait for a user who must authorize; 300 at a terminal, else 0. Flag --auth-timeout
 ---@field result_bytes? integer of a tool's result that the model reads at once; 32768. The rest it reads with read_result
 ---@field compact? fun(messages: table[], err: host.Error): table[] what to send when the conversation is too long for the model
 ---@field name? string of the run, in traces

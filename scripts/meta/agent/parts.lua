@@ -90,6 +90,7 @@ local connectors = {}
 ---@param list table
 ---@param identifier? string
 ---@param service? table stands in for host.scalekit
+---@param patience? number seconds to wait for a user who must authorize; 0
 ---@return agent.Tool[][]?
 ---@return host.Error?
 function connectors.open(list, identifier, service) end
