@@ -9,6 +9,7 @@
 #include "buf.h"
 
 #include <ctype.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -374,16 +375,31 @@ static bool match_named(struct text t, size_t i, struct match *m)
 
 /* --- the search ------------------------------------------------------------------------------------------ */
 
-/* The characters that a shape may begin with: a table, as most bytes are looked at only here. */
-static bool may_begin(char c)
+/* The letters that may come second in a shape, by its first character: most places are looked at only here.
+ * Case does not count, nor do signs: `match_at` is exact. */
+static bool may_begin(const char *p)
 {
-    static const bool begins[256] = {
-        ['-'] = true, [':'] = true, ['a'] = true, ['b'] = true, ['c'] = true, ['e'] = true,
-        ['g'] = true, ['h'] = true, ['i'] = true, ['l'] = true, ['n'] = true, ['p'] = true,
-        ['r'] = true, ['s'] = true, ['x'] = true, ['y'] = true, ['A'] = true, ['B'] = true,
-        ['C'] = true, ['I'] = true, ['P'] = true, ['R'] = true, ['S'] = true,
+#define OF(c) (1u << ((c) - 'a'))
+    static const uint32_t seconds[256] = {
+        ['a'] = OF('b') | OF('c') | OF('i') | OF('k') | OF('p') | OF('s') | OF('u'), /* AKIA, apikey */
+        ['b'] = OF('e') | OF('o'),                                                   /* bearer, bottoken */
+        ['c'] = OF('l'),                                                             /* clientsecret */
+        ['e'] = OF('y'),                                                             /* eyJ */
+        ['g'] = OF('h') | OF('i') | OF('l'),                                         /* ghp_, glpat- */
+        ['h'] = OF('o'),                                                             /* hooks.slack.com */
+        ['i'] = OF('d'),                                                             /* idtoken */
+        ['l'] = OF('s'),                                                             /* lsv2_ */
+        ['n'] = OF('p'),                                                             /* npm_ */
+        ['p'] = OF('a') | OF('r') | OF('y'),                                         /* password, pypi- */
+        ['r'] = OF('e') | OF('k'),                                                   /* refreshtoken, rk_ */
+        ['s'] = OF('e') | OF('g') | OF('k'),                                         /* secret, SG., sk- */
+        ['x'] = OF('a') | OF('o'),                                                   /* xapp-, xoxb- */
+        ['y'] = OF('a'),                                                             /* ya29. */
+        ['-'] = OF('m'), /* "--": '-' is 'm' less 64 */
+        [':'] = OF('o'), /* ":/": '/' is 'o' less 64 */
     };
-    return begins[(unsigned char)c];
+#undef OF
+    return seconds[(unsigned char)p[0] | 0x20] >> (((unsigned char)p[1] - 1) & 31) & 1;
 }
 
 static bool match_at(struct text t, size_t i, struct match *m)
@@ -407,8 +423,8 @@ static bool match_at(struct text t, size_t i, struct match *m)
 
 static bool find(struct text t, size_t from, size_t *where, struct match *m)
 {
-    for (size_t i = from; i < t.n; i++) {
-        if (may_begin(t.p[i]) && match_at(t, i, m)) {
+    for (size_t i = from; i + 1 < t.n; i++) {
+        if (may_begin(t.p + i) && match_at(t, i, m)) {
             *where = i;
             return true;
         }
