@@ -101,6 +101,10 @@ static int write_op(struct ah_store *s, const struct ah_queued *op)
     case Q_RUN_LOCAL:
         ah_store_where_slot(s, i[0])->key = 0;
         return ah_sql_do(s, S_RUN_LOCAL, "i", i[0]);
+    case Q_RUN_SEND:
+        return ah_store_send_run(
+            s, i[0],
+            &(struct ah_store_where){ah_queue_text(&s->q, op, 0), ah_queue_text(&s->q, op, 1), i[1] != 0});
     case Q_EFFECT_BEGIN:
         return ah_sql_do(s, S_EFFECT_IN, "iiiiibtt", i[0], i[1], i[2], i[3], s->last_seq + 1,
                          (const char *)&i[4], (size_t)32, ah_queue_text(&s->q, op, 0),
@@ -298,6 +302,17 @@ int ah_store_run_local(struct ah_store *s, int64_t key)
     struct ah_queued *op = ah_queue_add(&s->q, Q_RUN_LOCAL, 0, NULL);
     if (op)
         op->i[0] = key;
+    return ah_store_queued(s, op);
+}
+
+int ah_store_run_send(struct ah_store *s, int64_t key, const struct ah_store_where *where)
+{
+    const char *text[2] = {where->endpoint, where->workspace};
+    struct ah_queued *op = ah_queue_add(&s->q, Q_RUN_SEND, 2, text);
+    if (op) {
+        op->i[0] = key;
+        op->i[1] = where->emulated;
+    }
     return ah_store_queued(s, op);
 }
 

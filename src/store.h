@@ -59,6 +59,7 @@ const char *ah_store_live_id(const struct ah_store *s);
 /* The counters of this process, for tests, `doctor` and benches. */
 struct ah_store_stats {
     uint64_t commits, full_commits, busy, events, blobs, blobs_known, dropped;
+    uint64_t pushed; /* runs that were given to a destination at their end */
     size_t queued;
 };
 const struct ah_store_stats *ah_store_stats(const struct ah_store *s);
@@ -131,6 +132,10 @@ enum ah_event_kind {
     AH_EV_RECIPE = 5, /* how a run was begun: arguments, options, seed (replay.c) */
     AH_EV_NOTES = 6   /* {"notes":[...]}: what its script saw of the world, in order (replay.c) */
 };
+
+/* When this is written, after the run's end, the whole run is to be sent to `where`; it becomes the run's own
+ * destination if it has none. For what is decided at the end of a run, and for copies. Queued. */
+int ah_store_run_send(struct ah_store *s, int64_t key, const struct ah_store_where *where);
 
 /* One event: begin, any number of puts, end. Cheap: straight into the queue, no allocation per event.
  * Not nested. The caller has masked secrets. */

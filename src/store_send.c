@@ -378,15 +378,9 @@ static int push_event(void *arg, const struct ah_store_event *ev)
     return p->rc != SQLITE_OK;
 }
 
-/* A run that never had a destination gets one; one that has keeps it and its refused spans go again. */
-static int push_spans(struct ah_store *s, int64_t run, int64_t had, const struct ah_store_where *where,
-                      const char *project)
+/* All that ended of a run is to be sent to `where`. */
+static int retry_spans(struct ah_store *s, int64_t run, const struct ah_store_where *where, int64_t *dest)
 {
-    if (had)
-        return ah_sql_once(
-            s, ah_sql_prepare(
-                   s, "UPDATE exception SET state = 2, due = 0 WHERE dest = ?1 AND run = ?2 AND state = 3",
-                   "ii", had, run));
     struct pushing p = {s, 0, SQLITE_OK};
     int rc = ah_sql_int(s, &s->last_seq, 0, S_MAX_SEQ, "");
     if (rc == SQLITE_OK)
@@ -394,14 +388,40 @@ static int push_spans(struct ah_store *s, int64_t run, int64_t had, const struct
                                 &p.dest);
     if (rc == SQLITE_OK && ah_store_run_events(s, run, push_event, &p, NULL) != 0)
         rc = SQLITE_ERROR;
+    *dest = p.dest;
+    return rc == SQLITE_OK ? p.rc : rc;
+}
+
+/* A run that never had a destination gets one; one that has keeps it and its refused spans go again. */
+static int push_spans(struct ah_store *s, int64_t run, int64_t had, const struct ah_store_where *where,
+                      const char *project)
+{
+    int64_t dest;
+    if (had)
+        return ah_sql_once(
+            s, ah_sql_prepare(
+                   s, "UPDATE exception SET state = 2, due = 0 WHERE dest = ?1 AND run = ?2 AND state = 3",
+                   "ii", had, run));
+    int rc = retry_spans(s, run, where, &dest);
+    if (rc != SQLITE_OK)
+        return rc;
+    return ah_sql_once(s,
+                       ah_sql_prepare(s,
+                                      "UPDATE run SET dest = ?2, pushed = 1,"
+                                      " project = CASE WHEN ?3 = '' THEN project ELSE ?3 END WHERE key = ?1",
+                                      "iit", run, dest, project));
+}
+
+int ah_store_send_run(struct ah_store *s, int64_t run, const struct ah_store_where *where)
+{
+    int64_t dest;
+    int rc = retry_spans(s, run, where, &dest);
     if (rc == SQLITE_OK)
-        rc = p.rc;
-    if (rc == SQLITE_OK)
-        rc = ah_sql_once(
-            s, ah_sql_prepare(s,
-                              "UPDATE run SET dest = ?2, pushed = 1,"
-                              " project = CASE WHEN ?3 = '' THEN project ELSE ?3 END WHERE key = ?1",
-                              "iit", run, p.dest, project));
+        rc = ah_sql_once(s,
+                         ah_sql_prepare(s, "UPDATE run SET dest = ?2, pushed = 1 WHERE key = ?1 AND dest = 0",
+                                        "ii", run, dest));
+    ah_store_where_slot(s, run)->key = 0;
+    s->stats.pushed++;
     return rc;
 }
 

@@ -58,6 +58,7 @@ enum ah_store_change {
     Q_RUN_BEGIN,
     Q_RUN_END,
     Q_RUN_LOCAL,
+    Q_RUN_SEND,
     Q_EFFECT_BEGIN,
     Q_EFFECT_END,
     Q_ADVANCE,
@@ -166,6 +167,9 @@ int ah_store_expand(struct ah_store *s, const char *body, size_t n, const unsign
                     struct ah_buf *to);
 /* Columns: seq, run, span, kind, at, body, refs. */
 int ah_store_read_event(struct ah_store *s, sqlite3_stmt *st, struct ah_buf *body, struct ah_store_event *ev);
+
+/* --- store_send.c */
+int ah_store_send_run(struct ah_store *s, int64_t run, const struct ah_store_where *where);
 
 /* --- store_gc.c */
 int64_t ah_store_used_bytes(struct ah_store *s);

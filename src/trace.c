@@ -7,6 +7,7 @@
 
 #include "buf.h"
 #include "clock.h"
+#include "hash.h"
 #include "json.h"
 #include "loop.h"
 #include "secret.h"
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #define MASKED_BYTES ((size_t)256 << 20)
+#define ABOVE_BYTES 8192
 #define SMALL_BYTES ((size_t)16 << 20) /* tags, events, usage of one span */
 
 /* Members of an object, by key: metadata, extra. Later values replace earlier ones. */
@@ -29,6 +31,13 @@ struct member {
 struct members {
     struct member *list;
     size_t count;
+};
+
+/* Counted: runs inside a run have the same. */
+struct cleaner {
+    int refs;
+    bool busy; /* it runs: what it starts itself is withheld */
+    struct ah_run_cleaner call;
 };
 
 struct ah_span {
@@ -43,6 +52,7 @@ struct ah_span {
     struct ah_span *next, *prev; /* the run's open spans, newest first; holds no reference */
     struct members metadata, extra;
     struct ah_buf tags, events, usage; /* members of JSON arrays; JSON object */
+    struct ah_buf attachments;         /* members of a JSON object */
     struct ah_buf inputs;              /* JSON object that replaces the start's; empty = none */
     int64_t input_tokens, output_tokens;
     double cost;
@@ -53,8 +63,13 @@ struct ah_run {
     struct ah_trace *trace;
     int64_t key, start_us, spans, effects;
     bool traced, sends, ended, renamed;
-    char id[AH_UUID_BYTES];
+    char id[AH_UUID_BYTES], trace_id[AH_UUID_BYTES];
     char *name, *identifier, *project;
+    char *above; /* dotted_order of a parent elsewhere, or NULL */
+    char *example;
+    bool sampled, wanted, kept_local; /* wanted: it would be sent, as far as its start says */
+    struct cleaner *cleaner;
+    struct ah_buf inputs; /* what the root began with */
     struct ah_span *root, *open;
     struct ah_run_totals totals;
 };
@@ -220,6 +235,16 @@ static void put_members(struct ah_trace *t, const struct members *m, const char 
     }
 }
 
+static void add_texts(struct ah_buf *to, const struct members *m, const char *comma)
+{
+    for (size_t i = 0; i < m->count; i++, comma = ",") {
+        ah_buf_adds(to, comma);
+        ah_json_quote(to, m->list[i].key, strlen(m->list[i].key));
+        ah_buf_addc(to, ':');
+        ah_buf_add(to, m->list[i].json, m->list[i].n);
+    }
+}
+
 static void put_list(struct ah_trace *t, const char *key, const struct ah_buf *items)
 {
     if (items->n == 0)
@@ -230,6 +255,57 @@ static void put_list(struct ah_trace *t, const char *key, const struct ah_buf *i
     ah_store_puts(t->store, "[");
     ah_store_put(t->store, p, n);
     ah_store_puts(t->store, "]");
+}
+
+/* --- what may be seen of it ---------------------------------------------------------------------------- */
+
+/* Adds `"what":CLEAN` to the members in `to`. What cannot be cleaned is left out: it is withheld then. */
+static void clean_member(struct ah_run *run, const char *what, const char *json, size_t n, struct ah_buf *to)
+{
+    struct ah_trace *t = run->trace;
+    struct cleaner *c = run->cleaner;
+    struct ah_buf given, made;
+    if (!json || !n || c->busy)
+        return;
+    ah_buf_init(&given, MASKED_BYTES);
+    ah_buf_init(&made, MASKED_BYTES);
+    const char *p = mask(t, json, &n);
+    ah_buf_add(&given, p, n);
+    c->busy = true;
+    int rc = c->call.fn(c->call.arg, what, ah_buf_str(&given), given.n, &made);
+    c->busy = false;
+    if (rc == 0 && !given.failed && !made.failed &&
+        ah_json_check(ah_buf_str(&made), made.n, 0, NULL, NULL) == 0) {
+        ah_buf_adds(to, to->n ? "," : "");
+        ah_json_quote(to, what, strlen(what));
+        ah_buf_addc(to, ':');
+        ah_buf_add(to, made.p, made.n);
+    }
+    ah_buf_drop(&given);
+    ah_buf_drop(&made);
+}
+
+/* The members in `members` as one object. */
+static void put_object(struct ah_trace *t, const struct ah_buf *members)
+{
+    struct ah_buf object;
+    ah_buf_init(&object, MASKED_BYTES);
+    ah_buf_addc(&object, '{');
+    ah_buf_add(&object, ah_buf_str(members), members->n);
+    ah_buf_addc(&object, '}');
+    if (object.failed || members->failed)
+        ah_store_puts(t->store, "{}");
+    else
+        put_json(t, object.p, object.n, true);
+    ah_buf_drop(&object);
+}
+
+static void put_clean(struct ah_run *run, const struct ah_buf *members)
+{
+    if (!run->cleaner)
+        return;
+    ah_store_puts(run->trace->store, ",\"clean\":");
+    put_object(run->trace, members);
 }
 
 /* --- the trace  --------------------------------------------------------------------- */
@@ -274,6 +350,15 @@ struct ah_run *ah_run_ref(struct ah_run *run)
     return run;
 }
 
+static void unref_cleaner(struct cleaner *c)
+{
+    if (!c || --c->refs > 0)
+        return;
+    if (c->call.free_arg)
+        c->call.free_arg(c->call.arg);
+    free(c);
+}
+
 void ah_run_unref(struct ah_run *run)
 {
     if (!run || --run->refs > 0)
@@ -281,6 +366,10 @@ void ah_run_unref(struct ah_run *run)
     free(run->name);
     free(run->identifier);
     free(run->project);
+    free(run->above);
+    free(run->example);
+    unref_cleaner(run->cleaner);
+    ah_buf_drop(&run->inputs);
     free(run);
 }
 
@@ -294,6 +383,7 @@ static void free_span(struct ah_span *s)
     ah_buf_drop(&s->tags);
     ah_buf_drop(&s->events);
     ah_buf_drop(&s->usage);
+    ah_buf_drop(&s->attachments);
     ah_buf_drop(&s->inputs);
     free(s);
     ah_run_unref(run);
@@ -333,19 +423,28 @@ static void unlink_open(struct ah_span *s)
 }
 
 /* "PARENT.20261122T100000000120Z<id>" */
-static char *make_dotted(struct ah_trace *t, const struct ah_span *parent, int64_t start_us, const char *id)
+static char *make_dotted(struct ah_trace *t, const char *above, int64_t start_us, const char *id)
 {
-    size_t head = parent ? strlen(parent->dotted) + 1 : 0;
+    size_t head = above ? strlen(above) + 1 : 0;
     char *dotted = malloc(head + DOTTED_N + AH_UUID_BYTES);
     if (!dotted)
         return NULL;
-    if (parent) {
-        memcpy(dotted, parent->dotted, head - 1);
+    if (above) {
+        memcpy(dotted, above, head - 1);
         dotted[head - 1] = '.';
     }
     put_dotted(t, start_us, dotted + head);
     memcpy(dotted + head + DOTTED_N, id, AH_UUID_BYTES);
     return dotted;
+}
+
+static void inherit(struct ah_span *s, const struct ah_span *parent)
+{
+    if (parent->tags.n)
+        ah_buf_add(&s->tags, parent->tags.p, parent->tags.n);
+    for (size_t i = 0; i < parent->metadata.count; i++)
+        set_member(&s->metadata, parent->metadata.list[i].key, parent->metadata.list[i].json,
+                   parent->metadata.list[i].n);
 }
 
 static struct ah_span *new_span(struct ah_run *run, const struct ah_span *parent, enum ah_span_type type,
@@ -359,13 +458,16 @@ static struct ah_span *new_span(struct ah_run *run, const struct ah_span *parent
     ah_buf_init(&s->tags, SMALL_BYTES);
     ah_buf_init(&s->events, SMALL_BYTES);
     ah_buf_init(&s->usage, SMALL_BYTES);
+    ah_buf_init(&s->attachments, MASKED_BYTES);
     snprintf(s->id, sizeof s->id, "%s", id);
     s->name = strdup(name && *name ? name : "span");
-    s->dotted = make_dotted(run->trace, parent, start_us, id);
+    s->dotted = make_dotted(run->trace, parent ? parent->dotted : run->above, start_us, id);
     if (!s->name || !s->dotted) {
         free_span(s);
         return NULL;
     }
+    if (parent)
+        inherit(s, parent);
     s->n = ++run->spans;
     link_open(s);
     return s;
@@ -382,28 +484,41 @@ static void write_start(struct ah_span *s, const struct ah_span *parent, const c
 {
     struct ah_trace *t = s->run->trace;
     char iso[AH_CLOCK_ISO_BYTES];
+    struct ah_buf clean;
+    ah_buf_init(&clean, MASKED_BYTES);
+    if (s->run->cleaner) /* before the event is begun: it may write events of its own */
+        clean_member(s->run, "inputs", inputs, n, &clean);
     put_iso(t, s->start_us, iso);
     ah_store_begin(t->store, s->run->key, s->n, AH_EV_SPAN_START, s->start_us);
     put_field(t->store, "{\"id\":\"", s->id, AH_UUID_BYTES - 1);
-    put_field(t->store, ",\"trace_id\":\"", s->run->id, AH_UUID_BYTES - 1);
+    put_field(t->store, ",\"trace_id\":\"", s->run->trace_id, AH_UUID_BYTES - 1);
     if (parent)
         put_field(t->store, ",\"parent_run_id\":\"", parent->id, AH_UUID_BYTES - 1);
+    else if (s->run->above) /* its last 36 characters */
+        put_field(t->store, ",\"parent_run_id\":\"",
+                  s->run->above + strlen(s->run->above) - (AH_UUID_BYTES - 1), AH_UUID_BYTES - 1);
     put_field(t->store, ",\"dotted_order\":\"", s->dotted, strlen(s->dotted));
     ah_store_puts(t->store, ",\"name\":");
     put_str(t, s->name);
     ah_store_puts(t->store, ",\"run_type\":\"");
     put_field(t->store, type_names[s->type], "", 0);
     put_field(t->store, ",\"start_time\":\"", iso, ISO_N);
-    put_list(t, ",\"tags\":", &s->tags);
-    if (s->metadata.count) {
+    if (!parent) { /* the others repeat theirs at their end only */
+        put_list(t, ",\"tags\":", &s->tags);
+        if (s->run->example)
+            put_field(t->store, ",\"reference_example_id\":\"", s->run->example, AH_UUID_BYTES - 1);
+    }
+    if (!parent && s->metadata.count) {
         ah_store_puts(t->store, ",\"metadata\":{");
         put_members(t, &s->metadata, "");
         ah_store_puts(t->store, "}");
     }
     ah_store_puts(t->store, ",\"inputs\":");
     put_json(t, inputs && n ? inputs : "{}", inputs && n ? n : 2, true);
+    put_clean(s->run, &clean);
     ah_store_puts(t->store, "}");
     ah_store_end(t->store);
+    ah_buf_drop(&clean);
 }
 
 struct ah_span *ah_span_start(struct ah_run *run, struct ah_span *parent, enum ah_span_type type,
@@ -432,6 +547,20 @@ const char *ah_span_id(const struct ah_span *span)
 const char *ah_span_name(const struct ah_span *span)
 {
     return span ? span->name : "";
+}
+
+const char *ah_span_dotted_order(const struct ah_span *span)
+{
+    return span ? span->dotted : "";
+}
+
+void ah_span_baggage(const struct ah_span *span, struct ah_buf *tags, struct ah_buf *metadata)
+{
+    if (!span)
+        return;
+    if (span->tags.n)
+        ah_buf_add(tags, span->tags.p, span->tags.n);
+    add_texts(metadata, &span->metadata, "");
 }
 
 struct ah_run *ah_span_run(struct ah_span *span)
@@ -484,13 +613,40 @@ void ah_span_tag(struct ah_span *span, const char *tag)
 
 void ah_span_event(struct ah_span *span, const char *name)
 {
+    ah_span_event_with(span, name, NULL, 0);
+}
+
+void ah_span_event_with(struct ah_span *span, const char *name, const char *json, size_t n)
+{
     if (!is_open(span))
         return;
     char iso[AH_CLOCK_ISO_BYTES];
     put_iso(span->run->trace, wall_now(span->run->trace), iso);
     ah_buf_adds(&span->events, span->events.n ? ",{\"name\":" : "{\"name\":");
     ah_json_quote(&span->events, name, strlen(name));
-    ah_buf_addf(&span->events, ",\"time\":\"%s\"}", iso);
+    ah_buf_addf(&span->events, ",\"time\":\"%s\"", iso);
+    if (json && n) {
+        ah_buf_adds(&span->events, ",\"kwargs\":");
+        ah_buf_add(&span->events, json, n);
+    }
+    ah_buf_addc(&span->events, '}');
+}
+
+int ah_span_attach(struct ah_span *span, const char *name, const char *type, const char *p, size_t n)
+{
+    if (!*name || strpbrk(name, ".\"\\\r\n") || strpbrk(type, "\"\\\r\n") || n > AH_ATTACHMENT_BYTES)
+        return -1;
+    if (!is_open(span))
+        return 0;
+    struct ah_buf *to = &span->attachments;
+    ah_buf_adds(to, to->n ? "," : "");
+    ah_json_quote(to, name, strlen(name));
+    ah_buf_adds(to, ":{\"type\":");
+    ah_json_quote(to, type, strlen(type));
+    ah_buf_adds(to, ",\"data\":\"");
+    ah_hash_base64_encode(p, n, to);
+    ah_buf_adds(to, "\"}");
+    return 0;
 }
 
 void ah_span_usage(struct ah_span *span, const char *usage_metadata, size_t n, int64_t input_tokens,
@@ -526,30 +682,9 @@ static void add_usage(const struct ah_span *s, const char *outputs, size_t n, st
     ah_buf_addc(to, '}');
 }
 
-static void put_outputs(struct ah_span *s, const char *outputs, size_t n)
-{
-    struct ah_trace *t = s->run->trace;
-    struct ah_buf with_usage;
-    ah_buf_init(&with_usage, MASKED_BYTES);
-    if (s->usage.n) {
-        add_usage(s, outputs, outputs ? n : 0, &with_usage);
-        if (!with_usage.failed) {
-            outputs = with_usage.p;
-            n = with_usage.n;
-        }
-    }
-    if (outputs && n) {
-        ah_store_puts(t->store, ",\"outputs\":");
-        put_json(t, outputs, n, true);
-    }
-    ah_buf_drop(&with_usage);
-}
-
 static void put_extra(struct ah_span *s)
 {
     struct ah_trace *t = s->run->trace;
-    if (s->usage.n)
-        set_member(&s->metadata, "usage_metadata", s->usage.p, s->usage.n);
     if (!s->metadata.count && !s->extra.count)
         return;
     ah_store_puts(t->store, ",\"extra\":{\"metadata\":{");
@@ -557,6 +692,34 @@ static void put_extra(struct ah_span *s)
     ah_store_puts(t->store, "}");
     put_members(t, &s->extra, ",");
     ah_store_puts(t->store, "}");
+}
+
+/* All that a span's end says, cleaned. */
+static void clean_end(struct ah_span *s, const char *outputs, size_t n, const char *error, struct ah_buf *to)
+{
+    struct ah_buf text;
+    if (s == s->run->root && !s->inputs.n) /* it began before anybody could say what may be seen */
+        clean_member(s->run, "inputs", s->run->inputs.p, s->run->inputs.n, to);
+    clean_member(s->run, "inputs", s->inputs.p, s->inputs.n, to);
+    clean_member(s->run, "outputs", outputs, n, to);
+    ah_buf_init(&text, MASKED_BYTES);
+    if (error && ah_json_quote(&text, error, strlen(error)) == 0)
+        clean_member(s->run, "error", text.p, text.n, to);
+    ah_buf_clear(&text);
+    ah_buf_adds(&text, "{\"metadata\":{");
+    add_texts(&text, &s->metadata, "");
+    ah_buf_addc(&text, '}');
+    add_texts(&text, &s->extra, ",");
+    ah_buf_addc(&text, '}');
+    clean_member(s->run, "extra", text.p, text.n, to);
+    ah_buf_clear(&text);
+    if (s->events.n) {
+        ah_buf_addf(&text, "[");
+        ah_buf_add(&text, s->events.p, s->events.n);
+        ah_buf_addc(&text, ']');
+        clean_member(s->run, "events", text.p, text.n, to);
+    }
+    ah_buf_drop(&text);
 }
 
 static void put_totals(struct ah_trace *t, int64_t input, int64_t output, double cost)
@@ -608,18 +771,25 @@ void ah_span_set_inputs(struct ah_span *span, const char *inputs, size_t n)
     ah_buf_add(&span->inputs, inputs, n);
 }
 
-void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char *error)
+static void write_end(struct ah_span *span, int64_t now, const char *outputs, size_t n, const char *error)
 {
-    if (!is_open(span))
-        return;
     struct ah_trace *t = span->run->trace;
-    int64_t now = wall_now(t);
     char iso[AH_CLOCK_ISO_BYTES];
+    struct ah_buf clean;
+    ah_buf_init(&clean, MASKED_BYTES);
+    if (span->run->cleaner)
+        clean_end(span, outputs, n, error, &clean);
     put_iso(t, now > span->start_us ? now : span->start_us, iso);
-    count_span(span, error != NULL);
     ah_store_begin(t->store, span->run->key, span->n, AH_EV_SPAN_END, now);
     put_field(t->store, "{\"end_time\":\"", iso, ISO_N);
-    put_outputs(span, outputs, n);
+    if (span->inputs.n) {
+        ah_store_puts(t->store, ",\"inputs\":");
+        put_json(t, span->inputs.p, span->inputs.n, true);
+    }
+    if (outputs && n) {
+        ah_store_puts(t->store, ",\"outputs\":");
+        put_json(t, outputs, n, true);
+    }
     if (error) {
         ah_store_puts(t->store, ",\"error\":");
         put_str(t, error);
@@ -627,20 +797,79 @@ void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char
     put_list(t, ",\"events\":", &span->events);
     put_list(t, ",\"tags\":", &span->tags);
     put_extra(span);
+    if (span->attachments.n) {
+        ah_store_puts(t->store, ",\"attachments\":");
+        put_object(t, &span->attachments);
+    }
     if (span == span->run->root && span->run->renamed) {
         ah_store_puts(t->store, ",\"name\":");
         put_str(t, span->run->name);
     }
     put_span_totals(span);
+    put_clean(span->run, &clean);
     ah_store_puts(t->store, "}");
     ah_store_end(t->store);
-    span->ended = true;
+    ah_buf_drop(&clean);
+}
+
+void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char *error)
+{
+    if (!is_open(span))
+        return;
+    struct ah_buf with_usage;
+    ah_buf_init(&with_usage, MASKED_BYTES);
+    if (span->usage.n) {
+        set_member(&span->metadata, "usage_metadata", span->usage.p, span->usage.n);
+        add_usage(span, outputs, outputs ? n : 0, &with_usage);
+        if (!with_usage.failed) {
+            outputs = with_usage.p;
+            n = with_usage.n;
+        }
+    }
+    span->ended = true; /* what cleans it may not end it again */
+    count_span(span, error != NULL);
+    write_end(span, wall_now(span->run->trace), outputs, outputs ? n : 0, error);
+    ah_buf_drop(&with_usage);
     unlink_open(span);
     if (span->refs == 0)
         free_span(span);
 }
 
 /* --- runs --------------------------------------------------------------------------------------- */
+
+/* The time at the head of a segment: 20261122T100000000120Z. */
+static bool read_stamp(const char *p, int64_t *us)
+{
+    char iso[AH_CLOCK_ISO_BYTES];
+    snprintf(iso, sizeof iso, "%.4s-%.2s-%.2s%.3s:%.2s:%.2s.%.7s", p, p + 4, p + 6, p + 8, p + 11, p + 13,
+             p + 15);
+    return ah_clock_parse_iso(iso, strlen(iso), us) == 0;
+}
+
+/* Puts the run below a run of another process. What is no dotted_order is left out: a header must not make a
+ * script fail. */
+static int set_above(struct ah_run *run, const char *dotted)
+{
+    enum { SEGMENT_N = DOTTED_N + AH_UUID_BYTES - 1 };
+    size_t n = dotted ? strlen(dotted) : 0, segments = (n + 1) / (SEGMENT_N + 1);
+    int64_t at = 0;
+    if (n == 0 || n > ABOVE_BYTES || (n + 1) % (SEGMENT_N + 1) != 0)
+        return 0;
+    for (size_t i = 0; i < segments; i++) {
+        const char *p = dotted + i * (SEGMENT_N + 1);
+        char id[AH_UUID_BYTES];
+        snprintf(id, sizeof id, "%.*s", AH_UUID_BYTES - 1, p + DOTTED_N);
+        if (!read_stamp(p, &at) || !ah_ids_is_uuid(id) || (i && p[-1] != '.'))
+            return 0;
+    }
+    run->above = strdup(dotted);
+    if (!run->above)
+        return -1;
+    snprintf(run->trace_id, sizeof run->trace_id, "%.*s", AH_UUID_BYTES - 1, dotted + DOTTED_N);
+    if (at > run->start_us)
+        run->start_us = at; /* its clock is ahead of ours */
+    return 0;
+}
 
 static struct ah_run *new_run(struct ah_trace *t, const struct ah_run_opts *opts, const char *project)
 {
@@ -656,7 +885,10 @@ static struct ah_run *new_run(struct ah_trace *t, const struct ah_run_opts *opts
     run->name = strdup(opts->name && *opts->name ? opts->name : "run");
     run->identifier = strdup(opts->identifier ? opts->identifier : "");
     run->project = strdup(opts->project && *opts->project ? opts->project : project);
-    if (run->name && run->identifier && run->project)
+    snprintf(run->trace_id, sizeof run->trace_id, "%s", run->id);
+    if (opts->reference_example_id && ah_ids_is_uuid(opts->reference_example_id))
+        run->example = strdup(opts->reference_example_id);
+    if (run->name && run->identifier && run->project && set_above(run, opts->parent) == 0)
         return run;
     ah_run_unref(run);
     return NULL;
@@ -669,8 +901,12 @@ static void start_root(struct ah_run *run, const struct ah_run_opts *opts)
     if (!root)
         return;
     ah_run_add_tags(run, opts->tags);
+    ah_span_metadata_str(root, "revision_id", ah_tracing_revision(run->trace->core->tracing));
     if (opts->metadata)
         add_members(&root->metadata, opts->metadata, strlen(opts->metadata));
+    ah_buf_init(&run->inputs, MASKED_BYTES);
+    if (opts->inputs)
+        ah_buf_add(&run->inputs, opts->inputs, opts->inputs_n);
     write_start(root, NULL, opts->inputs, opts->inputs_n);
 }
 
@@ -683,7 +919,13 @@ struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, 
         ah_err_set(err, AH_MEMORY, "no memory for a run");
         return NULL;
     }
-    run->sends = run->traced && *where.endpoint;
+    run->sampled = run->traced && ah_tracing_samples(t->core->tracing, run->trace_id);
+    if (opts->around && opts->around->cleaner) {
+        run->cleaner = opts->around->cleaner;
+        run->cleaner->refs++;
+    }
+    run->wanted = run->sampled && *where.endpoint;
+    run->sends = run->wanted && !run->cleaner;
     struct ah_store_run_start row = {
         .key = run->key,
         .id = run->id,
@@ -714,6 +956,24 @@ static struct ah_store_totals sum_of(const struct ah_run *run)
                                     .cost_known = s->cost_known};
 }
 
+/* What could only be decided now: a failed run that was not sampled; and the copies. */
+static void send_late(struct ah_run *run, bool failed)
+{
+    struct ah_trace *t = run->trace;
+    struct ah_tracing_where list[AH_TRACING_TARGETS_COUNT];
+    bool late = run->cleaner && run->wanted; /* sent as a whole, so that nobody sends what is not clean */
+    if (run->traced && !run->sampled && failed)
+        late = ah_tracing_keeps_errors(t->core->tracing);
+    late &= !run->kept_local;
+    if (!run->sends && !late)
+        return;
+    size_t n = ah_tracing_targets(t->core->tracing, true, list);
+    for (size_t i = late ? 0 : 1; i < n; i++)
+        ah_store_run_send(t->store, run->key,
+                          &(struct ah_store_where){list[i].dest, list[i].workspace, list[i].emulated});
+    run->sends |= late && n > 0;
+}
+
 void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct ah_error *failed)
 {
     if (!run)
@@ -733,15 +993,36 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
     size_t error_n = error ? strlen(error) : 0;
     const char *masked = error ? mask(t, error, &error_n) : NULL;
     ah_store_run_end(t->store, run->key, wall_now(t), run->name, run->identifier, masked, &sum);
+    send_late(run, failed != NULL);
     t->runs--;
     ah_span_unref(run->root);
     run->root = NULL;
     ah_run_unref(run);
 }
 
+int ah_run_set_cleaner(struct ah_run *run, const struct ah_run_cleaner *cleaner)
+{
+    struct cleaner *c = calloc(1, sizeof *c);
+    if (!c)
+        return -1;
+    *c = (struct cleaner){.refs = 1, .call = *cleaner};
+    unref_cleaner(run->cleaner);
+    run->cleaner = c;
+    if (run->sends && !run->ended) {
+        run->sends = false;
+        ah_store_run_local(run->trace->store, run->key);
+    }
+    return 0;
+}
+
 const char *ah_run_id(const struct ah_run *run)
 {
     return run->id;
+}
+
+const char *ah_run_trace_id(const struct ah_run *run)
+{
+    return run->trace_id;
 }
 
 const char *ah_run_identifier(const struct ah_run *run)
@@ -766,6 +1047,7 @@ bool ah_run_traced(const struct ah_run *run)
 
 void ah_run_keep_local(struct ah_run *run)
 {
+    run->kept_local = true;
     if (run->ended || !run->sends)
         return;
     run->sends = false;

@@ -6,6 +6,7 @@
 #ifndef AH_TRACE_H
 #define AH_TRACE_H
 
+#include "buf.h"
 #include "core.h"
 #include "err.h"
 #include "ids.h"
@@ -35,6 +36,10 @@ struct ah_run_opts {
     const char *inputs;      /* JSON object text, or NULL */
     size_t inputs_n;
     bool traced; /* false: --no-trace, no spans at all */
+    /* The root's parent is a run of another process: its dotted_order, or NULL. What is none is ignored. */
+    const char *parent;
+    const char *reference_example_id; /* of a dataset, or NULL */
+    const struct ah_run *around;      /* whose cleaner it takes over, or NULL */
 };
 
 /* Begins a run: a row, a root span of type chain, and a destination fixed from the configuration
@@ -51,12 +56,24 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
 struct ah_run *ah_run_ref(struct ah_run *run);
 void ah_run_unref(struct ah_run *run);
 
-const char *ah_run_id(const struct ah_run *run);         /* UUID: trace id, root span id, agent_run_id */
+const char *ah_run_id(const struct ah_run *run);         /* UUID: root span id, agent_run_id */
+const char *ah_run_trace_id(const struct ah_run *run);   /* the same, but for runs with a parent elsewhere */
 const char *ah_run_identifier(const struct ah_run *run); /* "" = none */
 int ah_run_set_identifier(struct ah_run *run, const char *identifier);
 void ah_run_add_tags(struct ah_run *run, const char *const *tags);        /* before it ends */
 void ah_run_add_metadata(struct ah_run *run, const char *json, size_t n); /* merged by key */
 void ah_run_set_name(struct ah_run *run, const char *name);
+/* From now on what is sent and shown of the run's spans is what `fn` makes of it: `what` is "inputs", "outputs",
+ * "error", "extra" or "events", the JSON is masked; -1: it is withheld. The journal keeps the text, too. Such a
+ * run is sent when it ends, and by who knows no fn only what fn made. Runs inside get the same with
+ * ah_run_opts.around. `free_arg` may be NULL. Called from where spans start and end; must not wait. */
+struct ah_run_cleaner {
+    int (*fn)(void *arg, const char *what, const char *json, size_t n, struct ah_buf *to);
+    void (*free_arg)(void *arg);
+    void *arg;
+};
+int ah_run_set_cleaner(struct ah_run *run, const struct ah_run_cleaner *cleaner); /* -1: no memory */
+
 struct ah_span *ah_run_root(struct ah_run *run); /* borrowed; NULL when not traced */
 bool ah_run_sends(const struct ah_run *run);     /* has a destination */
 void ah_run_keep_local(struct ah_run *run);      /* it has none from now on: its spans stay in the journal */
@@ -87,7 +104,8 @@ enum ah_span_type {
 /* -1: no such name ("chain", "llm", "tool", ...). */
 int ah_span_type_of(const char *name);
 
-/* A child of `parent` (of the root when NULL). `inputs` is JSON object text; registered secrets are
+/* A child of `parent` (of the root when NULL), with the tags and metadata that its parent has now, as the
+ * SDKs do it: so a thread's id is on each of its runs. `inputs` is JSON object text; registered secrets are
  * masked here. One reference for the caller. NULL when the run is not traced or memory is out. */
 struct ah_span *ah_span_start(struct ah_run *run, struct ah_span *parent, enum ah_span_type type,
                               const char *name, const char *inputs, size_t n);
@@ -96,6 +114,10 @@ void ah_span_unref(struct ah_span *span);           /* does not end it */
 const char *ah_span_id(const struct ah_span *span); /* UUID; "" for NULL */
 struct ah_run *ah_span_run(struct ah_span *span);
 const char *ah_span_name(const struct ah_span *span); /* "" for NULL */
+/* For the header langsmith-trace; "" for NULL. Borrowed. */
+const char *ah_span_dotted_order(const struct ah_span *span);
+/* Its tags, as members of a JSON array, and a metadata member by member, for the header baggage. */
+void ah_span_baggage(const struct ah_span *span, struct ah_buf *tags, struct ah_buf *metadata);
 /* Before the end; later calls are ignored. */
 void ah_span_metadata(struct ah_span *span, const char *key, const char *json, size_t n);
 void ah_span_metadata_str(struct ah_span *span, const char *key, const char *value);
@@ -105,10 +127,16 @@ void ah_span_extra(struct ah_span *span, const char *key, const char *json,
 void ah_span_set_inputs(struct ah_span *span, const char *inputs, size_t n);
 void ah_span_tag(struct ah_span *span, const char *tag);
 void ah_span_event(struct ah_span *span, const char *name); /* "new_token": now */
+/* The same with a JSON object that says more, or NULL. */
+void ah_span_event_with(struct ah_span *span, const char *name, const char *json, size_t n);
 /* Tokens (usage_metadata JSON of spec/langsmith-api.md 4.2) and cost in USD (< 0: unknown). Written to
  * outputs.usage_metadata and extra.metadata.usage_metadata at the end. */
 void ah_span_usage(struct ah_span *span, const char *usage_metadata, size_t n, int64_t input_tokens,
                    int64_t output_tokens, double cost);
+/* A file that belongs to it: sent as a part of its own. -1: the name holds a dot, quote or backslash, or it is
+ * larger than AH_ATTACHMENT_BYTES. */
+#define AH_ATTACHMENT_BYTES ((size_t)16 << 20)
+int ah_span_attach(struct ah_span *span, const char *name, const char *type, const char *p, size_t n);
 /* Ends it once; a second call is ignored. `outputs` JSON object text or NULL. `error` NULL = success;
  * else the text for LangSmith's `error` field. */
 void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char *error);

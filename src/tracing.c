@@ -3,6 +3,7 @@
 #include "tracing.h"
 
 #include "config.h"
+#include "json.h"
 #include "near.h"
 #include "secret.h"
 #include "url.h"
@@ -14,9 +15,18 @@
 
 #define DEFAULT_ENDPOINT "https://api.smith.langchain.com"
 
+/* One of LANGSMITH_RUNS_ENDPOINTS. */
+struct replica {
+    char *endpoint, *dest, *key, *project;
+};
+
 struct ah_tracing {
     struct ah_config *config;
     struct ah_secrets *secrets;
+    char *replicas_text; /* from which the list was read; NULL = none */
+    struct replica replicas[AH_TRACING_TARGETS_COUNT];
+    size_t replica_count;
+    bool replicas_bad;
     char endpoint[1024], why[400], complaint[400];
 };
 
@@ -28,8 +38,24 @@ struct ah_tracing *ah_tracing_new(struct ah_config *config, struct ah_secrets *s
     return t;
 }
 
+static void drop_replicas(struct ah_tracing *t)
+{
+    for (size_t i = 0; i < t->replica_count; i++) {
+        free(t->replicas[i].endpoint);
+        free(t->replicas[i].dest);
+        free(t->replicas[i].key);
+        free(t->replicas[i].project);
+    }
+    t->replica_count = 0;
+    t->replicas_bad = false;
+    free(t->replicas_text);
+    t->replicas_text = NULL;
+}
+
 void ah_tracing_free(struct ah_tracing *t)
 {
+    if (t)
+        drop_replicas(t);
     free(t);
 }
 
@@ -61,39 +87,128 @@ static const char *api_key(struct ah_config *c)
     return ah_config_first(c, NULL, "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY", NULL);
 }
 
-/* The base URL without trailing slashes, in t->endpoint. -1: it is none. */
+/* Cuts trailing slashes. -1: it is no base URL that traces may go to. */
+static int check_endpoint(char *url, struct ah_error *err)
+{
+    struct ah_url parsed;
+    size_t n = strlen(url);
+    while (n > 0 && url[n - 1] == '/')
+        url[--n] = '\0';
+    if (ah_url_parse(url, n, &parsed, err) != 0)
+        return -1;
+    if (!parsed.tls && !ah_url_is_loopback(&parsed)) /* traces hold people's mail, requests the key */
+        return ah_err_set(err, AH_CONFIG, "plain http is for this machine only; use https");
+    return 0;
+}
+
+/* The base URL in t->endpoint. -1: it is none. */
 static int read_endpoint(struct ah_tracing *t, const char **which, struct ah_error *err)
 {
     const char *given = ah_config_first(t->config, which, "LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT", NULL);
-    struct ah_url url;
-    int n = snprintf(t->endpoint, sizeof t->endpoint, "%s", given ? given : DEFAULT_ENDPOINT);
-    while (n > 0 && n < (int)sizeof t->endpoint && t->endpoint[n - 1] == '/')
-        t->endpoint[--n] = '\0';
-    if (n >= (int)sizeof t->endpoint)
+    if ((size_t)snprintf(t->endpoint, sizeof t->endpoint, "%s", given ? given : DEFAULT_ENDPOINT) >=
+        sizeof t->endpoint)
         return ah_err_set(err, AH_CONFIG, "the address is too long");
-    if (ah_url_parse(t->endpoint, (size_t)n, &url, err) != 0)
+    return check_endpoint(t->endpoint, err);
+}
+
+/* --- several destinations ------------------------------------------------------------------------------ */
+
+/* [{"api_url","api_key","project_name"?,"primary"?}] or {url: key}; a primary comes first. */
+static int add_replica(struct ah_tracing *t, char *url, struct ah_json key, struct ah_json project,
+                       bool primary)
+{
+    struct replica r = {.endpoint = url, .key = ah_json_dup(key), .project = ah_json_dup(project)};
+    struct ah_error err = {0};
+    size_t at = primary ? 0 : t->replica_count, size = 0;
+    bool fine = r.endpoint && r.key && t->replica_count < AH_TRACING_TARGETS_COUNT &&
+                check_endpoint(r.endpoint, &err) == 0;
+    if (fine) {
+        size = strlen(r.endpoint) + (r.project ? strlen(r.project) : 0) + 2;
+        r.dest = malloc(size);
+    }
+    ah_err_drop(&err);
+    if (!r.dest) {
+        free(r.endpoint);
+        free(r.key);
+        free(r.project);
         return -1;
-    if (!url.tls && !ah_url_is_loopback(&url)) /* traces hold people's mail, requests the key */
-        return ah_err_set(err, AH_CONFIG, "plain http is for this machine only; use https");
+    }
+    snprintf(r.dest, size, "%s#%s", r.endpoint, r.project ? r.project : "");
+    if (t->secrets)
+        ah_secret_hide(t->secrets, "LANGSMITH_RUNS_ENDPOINTS", r.key, strlen(r.key));
+    memmove(&t->replicas[at + 1], &t->replicas[at], (t->replica_count - at) * sizeof r);
+    t->replicas[at] = r;
+    t->replica_count++;
     return 0;
+}
+
+static void read_replicas(struct ah_tracing *t)
+{
+    const char *text = read_either(t, "RUNS_ENDPOINTS", NULL);
+    struct ah_json list = {0};
+    if (text && t->replicas_text && strcmp(text, t->replicas_text) == 0)
+        return;
+    drop_replicas(t);
+    if (!text || !(t->replicas_text = strdup(text)))
+        return;
+    t->replicas_bad = ah_json_check(text, strlen(text), 0, &list, NULL) != 0 || ah_json_count(list) == 0;
+    for (struct ah_json_iter it = ah_json_iter(list); !t->replicas_bad && ah_json_next(&it);) {
+        bool pair = list.type == AH_JSON_OBJECT;
+        struct ah_json key = pair ? it.value : ah_json_get(it.value, "api_key");
+        char *url = ah_json_dup(pair ? it.key : ah_json_get(it.value, "api_url"));
+        t->replicas_bad = add_replica(t, url, key, ah_json_get(it.value, "project_name"),
+                                      ah_json_truthy(ah_json_get(it.value, "primary"))) != 0;
+    }
+}
+
+size_t ah_tracing_targets(struct ah_tracing *t, bool switched,
+                          struct ah_tracing_where out[AH_TRACING_TARGETS_COUNT])
+{
+    if (switched)
+        ah_tracing_where(t, &out[0]);
+    else
+        ah_tracing_target(t, &out[0]);
+    if (!*out[0].endpoint)
+        return 0;
+    size_t n = 1;
+    for (; n < t->replica_count; n++) {
+        const struct replica *r = &t->replicas[n];
+        out[n] = (struct ah_tracing_where){.endpoint = r->endpoint,
+                                           .workspace = "",
+                                           .project = r->project ? r->project : out[0].project,
+                                           .key = r->key,
+                                           .dest = r->dest,
+                                           .emulated = out[0].emulated,
+                                           .copy = true,
+                                           .remap = r->project != NULL};
+    }
+    return n;
 }
 
 void ah_tracing_target(struct ah_tracing *t, struct ah_tracing_where *out)
 {
     struct ah_config *c = t->config;
-    *out = (struct ah_tracing_where){.endpoint = "", .workspace = "", .project = "default"};
+    *out = (struct ah_tracing_where){.endpoint = "", .workspace = "", .project = "default", .dest = ""};
     if (!c)
         return;
+    read_replicas(t);
     const char *project = ah_config_first(c, NULL, "LANGSMITH_PROJECT", "LANGCHAIN_PROJECT",
                                           "LANGSMITH_SESSION", "LANGCHAIN_SESSION", NULL);
     const char *workspace = ah_config_first(c, NULL, "LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID",
                                             "LANGSMITH_TENANT_ID", NULL);
     out->project = project ? project : "default";
     out->emulated = ah_config_emulated(c);
+    if (t->replica_count && !t->replicas_bad) {
+        const struct replica *first = &t->replicas[0];
+        out->key = first->key;
+        out->endpoint = out->dest = first->endpoint;
+        out->project = first->project ? first->project : out->project;
+        return;
+    }
     out->key = api_key(c);
     if (!out->key || read_endpoint(t, NULL, NULL) != 0)
         return;
-    out->endpoint = t->endpoint;
+    out->endpoint = out->dest = t->endpoint;
     out->workspace = workspace ? workspace : "";
 }
 
@@ -102,7 +217,7 @@ void ah_tracing_where(struct ah_tracing *t, struct ah_tracing_where *out)
     const char *on = t->config ? tracing_switch(t->config, NULL) : NULL;
     ah_tracing_target(t, out);
     if (!on || strcasecmp(on, "true") != 0) {
-        out->endpoint = "";
+        out->endpoint = out->dest = "";
         out->workspace = "";
     }
 }
@@ -215,6 +330,16 @@ const char *ah_tracing_why_off(struct ah_tracing *t)
                  which, on);
         return t->why;
     }
+    read_replicas(t);
+    if (t->replicas_bad) {
+        snprintf(t->why, sizeof t->why,
+                 "LANGSMITH_RUNS_ENDPOINTS cannot be used: it must be a JSON list of at most %d "
+                 "{\"api_url\":…,\"api_key\":…,\"project_name\":…}, or {url: key}",
+                 AH_TRACING_TARGETS_COUNT);
+        return t->why;
+    }
+    if (t->replica_count)
+        return NULL;
     if (!api_key(c)) {
         snprintf(t->why, sizeof t->why, "%s is true, but there is no key: set LANGSMITH_API_KEY", which);
         return t->why;
@@ -313,6 +438,11 @@ const char *ah_tracing_complaint(struct ah_tracing *t)
     for (const char *const *s = switches; *s; s++)
         if (complain_of_switch(t, *s))
             return t->complaint;
+    if (t->replica_count && read_either(t, "ENDPOINT", &prefix)) {
+        snprintf(t->complaint, sizeof t->complaint,
+                 "%sENDPOINT is not used: LANGSMITH_RUNS_ENDPOINTS says where traces go", prefix);
+        return t->complaint;
+    }
     if (read_rate(t, &prefix, &rate) != 0) {
         snprintf(t->complaint, sizeof t->complaint,
                  "%sTRACING_SAMPLING_RATE must be a number from 0 to 1: every trace is sent", prefix);

@@ -23,14 +23,22 @@ struct ah_tracing_where {
     const char *endpoint;  /* without trailing slashes; "" = nowhere */
     const char *workspace; /* "" = none */
     const char *project;
-    const char *key; /* NULL = none */
+    const char *key;  /* NULL = none */
+    const char *dest; /* what the journal calls it: the endpoint; a copy's has "#project" behind it */
     bool emulated;
+    bool copy;  /* not the first of LANGSMITH_RUNS_ENDPOINTS */
+    bool remap; /* a copy into another project: its runs get other ids, as the SDKs do it */
 };
+#define AH_TRACING_TARGETS_COUNT 8
 /* Where a run that starts now would send its spans. */
 void ah_tracing_where(struct ah_tracing *t, struct ah_tracing_where *out);
 /* The same as if tracing were switched on: for `trace push` and for reading back. endpoint "": no key, or
  * no usable address. */
 void ah_tracing_target(struct ah_tracing *t, struct ah_tracing_where *out);
+
+/* All destinations: the one above, and the copies. Returns how many. `switched`: only if tracing is on. */
+size_t ah_tracing_targets(struct ah_tracing *t, bool switched,
+                          struct ah_tracing_where out[AH_TRACING_TARGETS_COUNT]);
 
 /* Why traces do not go to LangSmith although somebody seems to want them to (a misspelt variable, a value
  * that is not true, no key, a broken endpoint): a sentence. NULL: they go, or nobody asked. */
