@@ -1,8 +1,6 @@
 /* SHA-256 and HMAC, one shot. Called by scripts.c, lua_host.c and skhook.c. */
 #include "hash.h"
 
-#include "buf.h"
-
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -62,15 +60,4 @@ int ah_hash_base64_decode(const char *s, size_t n, unsigned char *out, size_t si
             return -1;
     int got = EVP_DecodeBlock(out, (const unsigned char *)s, (int)n);
     return got < 0 ? -1 : got - (int)pad;
-}
-
-int ah_hash_base64_encode(const void *p, size_t n, struct ah_buf *to)
-{
-    size_t size = (n + 2) / 3 * 4;
-    char *out = n <= INT_MAX / 2 ? ah_buf_reserve(to, size + 1) : NULL; /* it writes a NUL, too */
-    if (!out)
-        return -1;
-    EVP_EncodeBlock((unsigned char *)out, p, (int)n);
-    to->n += size;
-    return 0;
 }

@@ -6,8 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct ah_buf;
-
 #define AH_HASH_HEX_BYTES 65
 
 int ah_hash_sha256(const void *p, size_t n, unsigned char out[32]); /* -1: no memory */
@@ -23,7 +21,5 @@ bool ah_hash_is_same(const void *a, const void *b, size_t n);
 int ah_hash_base64_encode(const void *p, size_t n, char *out, size_t size);
 /* Decodes base64 with padding; how many bytes, or -1 when it is none or does not fit. */
 int ah_hash_base64_decode(const char *s, size_t n, unsigned char *out, size_t size);
-/* Appends the base64 of p[0..n). -1: `to` is full. */
-int ah_hash_base64_encode(const void *p, size_t n, struct ah_buf *to);
 
 #endif

@@ -35,6 +35,7 @@ struct reading {
     struct ah_op *pause;
     char id[AH_UUID_BYTES];
     char *url, *workspace, *endpoint;
+    char *key;
     bool until_ended, seen;
     int64_t deadline_us, poll_ms;
     struct ah_json run; /* into http's body */
@@ -118,6 +119,9 @@ static void free_reading(struct ah_op *op)
     free(r->url);
     free(r->workspace);
     free(r->endpoint);
+    if (r->key)
+        explicit_bzero(r->key, strlen(r->key));
+    free(r->key);
     free(r);
 }
 
@@ -136,7 +140,7 @@ static int send_read(struct reading *r, struct ah_error *err)
         .method = "GET",
         .url = r->url,
         .headers = headers,
-        .header_count = ah_lssend_headers(r->ls->core, r->workspace, NULL, headers),
+        .header_count = ah_lssend_headers(r->key, r->workspace, NULL, headers),
         .max_body = RUN_BYTES,
         .total_ms = r->until_ended ? (left > 1000 ? left : 1000) : 0,
         .retry = {.max = r->until_ended ? -1 : 0},
@@ -279,7 +283,8 @@ static int find_target(struct reading *r, struct ah_tracing_where *where, struct
     r->url = ah_buf_take(&url, NULL);
     r->workspace = strdup(where->workspace);
     r->endpoint = strdup(where->endpoint);
-    return r->url && r->workspace && r->endpoint ? 0 : ah_err_set(err, AH_MEMORY, "out of memory");
+    r->key = strdup(where->key);
+    return r->url && r->workspace && r->endpoint && r->key ? 0 : ah_err_set(err, AH_MEMORY, "out of memory");
 }
 
 static struct ah_op *start_reading(struct ah_langsmith *ls, const char *run_id, bool until_ended,
@@ -371,8 +376,8 @@ static int put_test_run(struct reading *r, const char *project, struct ah_lswire
     return 0;
 }
 
-static int send_ping(struct reading *r, const struct ah_tracing_where *where, const struct ah_lswire_body *body,
-                     struct ah_error *err)
+static int send_ping(struct reading *r, const struct ah_tracing_where *where,
+                     const struct ah_lswire_body *body, struct ah_error *err)
 {
     struct ah_http_header headers[AH_LSSEND_HEADERS];
     struct ah_buf url;
@@ -384,7 +389,7 @@ static int send_ping(struct reading *r, const struct ah_tracing_where *where, co
         .method = "POST",
         .url = ah_buf_str(&url),
         .headers = headers,
-        .header_count = ah_lssend_headers(r->ls->core, where->workspace, type, headers),
+        .header_count = ah_lssend_headers(where->key, where->workspace, type, headers),
         .body = body->to.p,
         .body_n = body->to.n,
         .has_body = true,

@@ -68,13 +68,15 @@ struct batch {
 struct dest {
     struct dest *next;
     struct ah_lssend *sender;
-    int64_t n, position; /* as far as was read */
-    char *endpoint, *workspace;
-    bool emulated, matched; /* matched: this process may send it */
-    bool leased, dirty;     /* dirty: there may be something to read */
-    bool only_batch;        /* it has no /runs/multipart */
-    bool asked;             /* next_us is what the server asked for */
-    bool retry;             /* there may be RETRY exceptions */
+    int64_t n, position;               /* as far as was read */
+    char *name, *endpoint, *workspace; /* name: of the journal; see tracing.h */
+    char *key, *project;               /* project: of a copy; NULL = the run's own */
+    bool remap;                        /* a copy into another project */
+    bool emulated, matched;            /* matched: this process may send it */
+    bool leased, dirty;                /* dirty: there may be something to read */
+    bool only_batch;                   /* it has no /runs/multipart */
+    bool asked;                        /* next_us is what the server asked for */
+    bool retry;                        /* there may be RETRY exceptions */
     struct batch *batches;
     int in_flight, failures;
     int64_t next_us;         /* monotonic; not before */
@@ -97,6 +99,7 @@ struct ah_lssend {
     struct ah_timer gather, later;
     int64_t seen_seq, gather_seq;
     int64_t gather_ms, early_ms;
+    uint64_t pushed;
     bool gathering, forced; /* forced: also when tracing is switched off */
     int in_flight;
     struct dest *dests;
@@ -177,9 +180,13 @@ static void on_later(struct ah_timer *t)
 static void on_gathered(struct ah_timer *t)
 {
     struct ah_lssend *s = t->arg;
+    uint64_t pushed = ah_store_stats(s->core->store)->pushed;
     s->gathering = false;
-    for (struct dest *d = s->dests; d; d = d->next)
+    for (struct dest *d = s->dests; d; d = d->next) {
         d->dirty = true;
+        d->retry |= pushed != s->pushed; /* runs whose sending was decided at their end */
+    }
+    s->pushed = pushed;
     kick(s);
 }
 
@@ -272,14 +279,27 @@ static void release(struct dest *d)
     d->leased = false;
 }
 
+static void set_secret(char **slot, const char *text)
+{
+    if (*slot && text && strcmp(*slot, text) == 0)
+        return;
+    if (*slot)
+        explicit_bzero(*slot, strlen(*slot));
+    free(*slot);
+    *slot = text ? strdup(text) : NULL;
+}
+
 static void free_dest(struct dest *d)
 {
     release(d);
     drop_rows(&d->open);
     drop_rows(&d->created);
     ah_err_drop(&d->refused);
+    free(d->name);
     free(d->endpoint);
     free(d->workspace);
+    set_secret(&d->key, NULL);
+    free(d->project);
     free(d);
 }
 
@@ -298,9 +318,10 @@ static struct dest *add_dest(struct ah_lssend *s, const struct ah_store_dest *ro
         return NULL;
     *d = (struct dest){.sender = s, .n = row->dest, .emulated = row->emulated, .dirty = true, .retry = true};
     d->position = -1;
-    d->endpoint = strdup(row->endpoint);
+    d->name = strdup(row->endpoint);
+    d->endpoint = strndup(row->endpoint, strcspn(row->endpoint, "#"));
     d->workspace = strdup(row->workspace);
-    if (!d->endpoint || !d->workspace) {
+    if (!d->name || !d->endpoint || !d->workspace) {
         free_dest(d);
         return NULL;
     }
@@ -311,19 +332,27 @@ static struct dest *add_dest(struct ah_lssend *s, const struct ah_store_dest *ro
 
 struct matching {
     struct ah_lssend *s;
-    struct ah_tracing_where where;
+    struct ah_tracing_where list[AH_TRACING_TARGETS_COUNT];
+    size_t count;
 };
 
 static int match_dest(void *arg, const struct ah_store_dest *row)
 {
     struct matching *m = arg;
-    if (row->emulated != m->where.emulated || strcmp(row->endpoint, m->where.endpoint) != 0)
+    const struct ah_tracing_where *where = m->list, *end = m->list + m->count;
+    while (where < end && (row->emulated != where->emulated || strcmp(row->endpoint, where->dest) != 0))
+        where++;
+    if (where == end)
         return 0;
     struct dest *d = find_dest(m->s, row->dest);
     if (!d)
         d = add_dest(m->s, row);
-    if (d)
-        d->matched = true;
+    if (!d)
+        return 0;
+    d->matched = true;
+    d->remap = where->remap;
+    set_secret(&d->key, where->key);
+    set_secret(&d->project, where->copy ? where->project : NULL);
     return 0;
 }
 
@@ -331,13 +360,10 @@ static int match_dest(void *arg, const struct ah_store_dest *row)
 static void match_dests(struct ah_lssend *s)
 {
     struct matching m = {.s = s};
-    if (s->forced)
-        ah_tracing_target(s->core->tracing, &m.where);
-    else
-        ah_tracing_where(s->core->tracing, &m.where);
+    m.count = ah_tracing_targets(s->core->tracing, !s->forced, m.list);
     for (struct dest *d = s->dests; d; d = d->next)
         d->matched = false;
-    if (*m.where.endpoint)
+    if (m.count)
         ah_store_dests(s->core->store, match_dest, &m, NULL);
 }
 
@@ -450,8 +476,10 @@ static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_
         ah_err_drop(&err);
         return 2;
     }
-    run.project = *project ? project : "default";
+    run.project = d->project ? d->project : *project ? project : "default";
     run.patch = item->patch;
+    if (d->remap)
+        ah_lswire_remap(&run, run.project);
     ah_tracing_rules(d->sender->core->tracing, &run.rules);
     return ah_lswire_add(body, &run, max);
 }
@@ -511,11 +539,10 @@ static int load_body(struct batch *b, struct ah_lswire_body *body)
 
 /* --- requests ------------------------------------------------------------------------------------------- */
 
-size_t ah_lssend_headers(struct ah_core *core, const char *workspace, const char *content_type,
+size_t ah_lssend_headers(const char *key, const char *workspace, const char *content_type,
                          struct ah_http_header out[AH_LSSEND_HEADERS])
 {
     size_t n = 0;
-    const char *key = ah_config_first(core->config, NULL, "LANGSMITH_API_KEY", "LANGCHAIN_API_KEY", NULL);
     if (key)
         out[n++] = (struct ah_http_header){"x-api-key", key};
     if (workspace && *workspace)
@@ -551,7 +578,7 @@ static void send_batch(struct batch *b, struct ah_lswire_body *body)
         .method = "POST",
         .url = ah_buf_str(&url),
         .headers = headers,
-        .header_count = ah_lssend_headers(s->core, d->workspace, type, headers),
+        .header_count = ah_lssend_headers(d->key, d->workspace, type, headers),
         .body = body->to.p,
         .body_n = body->to.n,
         .has_body = true,

@@ -20,9 +20,9 @@ int64_t ah_lssend_waiting(struct ah_lssend *s);
 void ah_lssend_wake(struct ah_lssend *s);
 void ah_lssend_set_pace(struct ah_lssend *s, int64_t gather_ms, int64_t early_ms);
 
-/* What each request to LangSmith carries; values are borrowed from the config. Returns how many. */
+/* What each request to LangSmith carries; values are borrowed. Returns how many. */
 #define AH_LSSEND_HEADERS 4
-size_t ah_lssend_headers(struct ah_core *core, const char *workspace, const char *content_type,
+size_t ah_lssend_headers(const char *key, const char *workspace, const char *content_type,
                          struct ah_http_header out[AH_LSSEND_HEADERS]);
 
 #endif

@@ -3,6 +3,7 @@
 #include "lswire.h"
 
 #include "err.h"
+#include "hash.h"
 #include "multipart.h"
 #include "shapes.h"
 #include "url.h"
@@ -30,6 +31,7 @@ static const char *const keys[AH_LSWIRE_FIELDS] = {
     [AH_LSWIRE_RUN_TYPE] = "run_type",
     [AH_LSWIRE_START_TIME] = "start_time",
     [AH_LSWIRE_END_TIME] = "end_time",
+    [AH_LSWIRE_EXAMPLE] = "reference_example_id",
     [AH_LSWIRE_TAGS] = "tags",
     [AH_LSWIRE_METADATA] = "metadata",
     [AH_LSWIRE_INPUTS] = "inputs",
@@ -37,6 +39,8 @@ static const char *const keys[AH_LSWIRE_FIELDS] = {
     [AH_LSWIRE_EVENTS] = "events",
     [AH_LSWIRE_EXTRA] = "extra",
     [AH_LSWIRE_ERROR] = "error",
+    [AH_LSWIRE_ATTACHMENTS] = "attachments",
+    [AH_LSWIRE_CLEAN] = "clean",
 };
 
 /* --- reading and checking ------------------------------------------------------------------------- */
@@ -150,7 +154,67 @@ static const char *fault_of(const struct ah_lswire_run *run)
         return "its tags or events are no list";
     if (!is_none_or(f[AH_LSWIRE_ERROR], AH_JSON_STRING))
         return "its error is no text";
+    if (f[AH_LSWIRE_EXAMPLE].type != AH_JSON_NONE && !is_uuid(f[AH_LSWIRE_EXAMPLE]))
+        return "its reference_example_id is no UUID";
     return fault_of_order(run);
+}
+
+/* Only what the anonymizer made stays; what it never saw (a crash, an error of its own) is withheld. */
+static void keep_clean(struct ah_lswire_run *run, struct ah_json start)
+{
+    static const enum ah_lswire_field texts[] = {AH_LSWIRE_INPUTS, AH_LSWIRE_OUTPUTS, AH_LSWIRE_EVENTS,
+                                                 AH_LSWIRE_EXTRA, AH_LSWIRE_ERROR};
+    static const struct ah_json empty = {"{}", 2, AH_JSON_OBJECT};
+    static const struct ah_json withheld = {"\"[withheld]\"", 12, AH_JSON_STRING};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct ah_json *v = &run->field[texts[i]];
+        struct ah_json given = ah_json_get(run->field[AH_LSWIRE_CLEAN], keys[texts[i]]);
+        if (given.type == AH_JSON_NONE)
+            given = ah_json_get(start, keys[texts[i]]);
+        if (given.type != AH_JSON_NONE)
+            *v = given;
+        else if (v->type != AH_JSON_NONE && texts[i] != AH_LSWIRE_EVENTS)
+            *v = texts[i] == AH_LSWIRE_ERROR ? withheld : empty;
+        else
+            *v = (struct ah_json){0};
+    }
+    run->field[AH_LSWIRE_METADATA] = run->field[AH_LSWIRE_ATTACHMENTS] = (struct ah_json){0};
+    run->new_inputs = true;
+}
+
+/* UUIDs are made anew from the old one and the project; the time that a version 7 begins with stays. */
+static void map_id(char id[AH_UUID_BYTES], const char *project)
+{
+    unsigned char h[32] = {0};
+    struct ah_buf text;
+    ah_buf_init(&text, 4096);
+    ah_buf_addf(&text, "%s:%s", id, project);
+    ah_hash_sha256(ah_buf_str(&text), text.n, h);
+    ah_buf_drop(&text);
+    snprintf(id + 14, AH_UUID_BYTES - 14, "7%x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h[0] & 15u, h[1],
+             0x80u | (h[2] & 0x3fu), h[3], h[4], h[5], h[6], h[7], h[8], h[9]);
+}
+
+void ah_lswire_remap(struct ah_lswire_run *run, const char *project)
+{
+    run->remap = project;
+    map_id(run->id, project);
+}
+
+/* A text with UUIDs, the first of them `at` bytes from its begin, then every SEGMENT_N + 1. */
+static void put_mapped(struct ah_buf *to, struct ah_json v, size_t at, const char *project)
+{
+    size_t done = 0;
+    for (; at + UUID_N <= v.n; at += SEGMENT_N + 1) {
+        char id[AH_UUID_BYTES];
+        memcpy(id, v.p + at, UUID_N);
+        id[UUID_N] = '\0';
+        map_id(id, project);
+        ah_buf_add(to, v.p + done, at - done);
+        ah_buf_adds(to, id);
+        done = at + UUID_N;
+    }
+    ah_buf_add(to, v.p + done, v.n - done);
 }
 
 int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n, const char *end,
@@ -159,10 +223,12 @@ int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n,
     *run = (struct ah_lswire_run){.project = ""};
     if (read_body(run, start, start_n, err) != 0)
         return -1;
-    struct ah_json first = run->field[AH_LSWIRE_INPUTS];
+    struct ah_json first = run->field[AH_LSWIRE_INPUTS], clean = run->field[AH_LSWIRE_CLEAN];
     if (end && read_body(run, end, end_n, err) != 0)
         return -1;
     run->new_inputs = run->field[AH_LSWIRE_INPUTS].p != first.p;
+    if (run->field[AH_LSWIRE_CLEAN].type != AH_JSON_NONE)
+        keep_clean(run, clean);
     const char *fault = fault_of(run);
     if (!fault && end && run->field[AH_LSWIRE_END_TIME].type == AH_JSON_NONE)
         fault = "it ended without an end_time";
@@ -194,6 +260,8 @@ void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah
 {
     if (is_hidden(run, f))
         ah_buf_adds(to, "{}");
+    else if (run->remap && f <= AH_LSWIRE_DOTTED)
+        put_mapped(to, run->field[f], f == AH_LSWIRE_DOTTED ? 1 + STAMP_N : 1, run->remap);
     else if (f < AH_LSWIRE_TAGS) /* ids, times: ours */
         ah_buf_add(to, run->field[f].p, run->field[f].n);
     else
@@ -241,7 +309,7 @@ static void put_main(struct ah_buf *to, const struct ah_lswire_run *run)
     for (int f = AH_LSWIRE_ID; f < AH_LSWIRE_NAME; f++)
         put_field(to, run, (enum ah_lswire_field)f);
     put_name(to, run);
-    for (int f = AH_LSWIRE_RUN_TYPE; f <= AH_LSWIRE_END_TIME; f++)
+    for (int f = AH_LSWIRE_RUN_TYPE; f < AH_LSWIRE_TAGS; f++)
         put_field(to, run, (enum ah_lswire_field)f);
     ah_buf_adds(to, ",\"session_name\":");
     ah_json_quote(to, run->project, strlen(run->project));
@@ -296,6 +364,27 @@ static void add_part(struct ah_lswire_body *b, const struct ah_lswire_run *run, 
     ah_multipart_add(&b->to, b->boundary, name, NULL, p, n);
 }
 
+/* Raw bytes, each a part of its own. They may hold what is hidden elsewhere: then none goes. */
+static void add_attachments(struct ah_lswire_body *b, const struct ah_lswire_run *run)
+{
+    struct ah_json list = run->field[AH_LSWIRE_ATTACHMENTS];
+    if (run->rules.hide_inputs || run->rules.hide_outputs)
+        return;
+    for (struct ah_json_iter it = ah_json_iter(list); list.type == AH_JSON_OBJECT && ah_json_next(&it);) {
+        struct ah_json data = ah_json_get(it.value, "data");
+        char file[160], name[256], type[128];
+        size_t size = data.n / 4 * 3;
+        ah_json_copy(it.key, file, sizeof file);
+        ah_json_copy(ah_json_get(it.value, "type"), type, sizeof type);
+        snprintf(name, sizeof name, "attachment.%s.%s", run->id, file);
+        ah_buf_clear(&b->scratch);
+        char *bytes = data.n > 2 ? ah_buf_reserve(&b->scratch, size) : NULL;
+        int n = bytes ? ah_hash_base64_decode(data.p + 1, data.n - 2, (unsigned char *)bytes, size) : 0;
+        if (n >= 0)
+            ah_multipart_add(&b->to, b->boundary, name, type, bytes ? bytes : "", (size_t)n);
+    }
+}
+
 /* Main first, then inputs, outputs, events, extra, error: the service reads in order (spec 3.4). */
 static void add_parts(struct ah_lswire_body *b, const struct ah_lswire_run *run)
 {
@@ -314,6 +403,7 @@ static void add_parts(struct ah_lswire_body *b, const struct ah_lswire_run *run)
             ah_lswire_value(&b->scratch, run, (enum ah_lswire_field)f);
         add_part(b, run, keys[f], b->scratch.p, b->scratch.n);
     }
+    add_attachments(b, run);
 }
 
 /* --- a body of many ------------------------------------------------------------------------------- */

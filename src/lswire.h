@@ -28,6 +28,7 @@ enum ah_lswire_field {
     AH_LSWIRE_RUN_TYPE,
     AH_LSWIRE_START_TIME,
     AH_LSWIRE_END_TIME,
+    AH_LSWIRE_EXAMPLE,
     AH_LSWIRE_TAGS,
     AH_LSWIRE_METADATA,
     AH_LSWIRE_INPUTS,
@@ -35,6 +36,8 @@ enum ah_lswire_field {
     AH_LSWIRE_EVENTS,
     AH_LSWIRE_EXTRA,
     AH_LSWIRE_ERROR,
+    AH_LSWIRE_ATTACHMENTS,
+    AH_LSWIRE_CLEAN, /* what the script's anonymizer made of the others: it alone is written */
     AH_LSWIRE_FIELDS
 };
 
@@ -45,6 +48,7 @@ struct ah_lswire_run {
     bool new_inputs;               /* the end replaced the start's */
     bool patch;                    /* its create was sent before */
     struct ah_tracing_rules rules; /* applied to what is written */
+    const char *remap; /* NULL, or from which other ids are made: a copy of a run in another project */
     char id[AH_UUID_BYTES];
 };
 
@@ -52,6 +56,9 @@ struct ah_lswire_run {
  * -1: AH_INVALID with a sentence. */
 int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n, const char *end,
                    size_t end_n, struct ah_error *err);
+
+/* The run gets other ids, always the same ones for the same `project` (borrowed), as the SDKs do it for copies. */
+void ah_lswire_remap(struct ah_lswire_run *run, const char *project);
 
 /* Appends a field's JSON as it may be seen, by run->rules. */
 void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f);

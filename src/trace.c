@@ -644,7 +644,10 @@ int ah_span_attach(struct ah_span *span, const char *name, const char *type, con
     ah_buf_adds(to, ":{\"type\":");
     ah_json_quote(to, type, strlen(type));
     ah_buf_adds(to, ",\"data\":\"");
-    ah_hash_base64_encode(p, n, to);
+    size_t size = (n + 2) / 3 * 4 + 1;
+    char *data = ah_buf_reserve(to, size);
+    int got = data ? ah_hash_base64_encode(p, n, data, size) : -1;
+    to->n += got > 0 ? (size_t)got : 0;
     ah_buf_adds(to, "\"}");
     return 0;
 }

@@ -736,6 +736,149 @@ static void test_ping(void **state)
     assert_int_equal(count_ids(&f->posts), 0);
 }
 
+/* --- which runs, to whom, and what of them ---------------------------------------------------------------------- */
+
+static bool in_bodies(const struct fixture *f, const char *text)
+{
+    for (int i = 0; i < f->requests; i++)
+        if (memmem(f->bodies[i], f->sizes[i], text, strlen(text)))
+            return true;
+    return false;
+}
+
+static bool in_headers(const struct fixture *f, const char *text)
+{
+    for (int i = 0; i < f->requests; i++)
+        if (strstr(f->headers[i], text))
+            return true;
+    return false;
+}
+
+/* Two destinations at one address: each with its key and project, each once, the copy with ids of its own. */
+static void test_copies(void **state)
+{
+    struct fixture *f = *state;
+    char list[400], id[AH_UUID_BYTES];
+    snprintf(list, sizeof list,
+             "[{\"api_url\":\"http://127.0.0.1:%d\",\"api_key\":\"lsv2_copy\",\"project_name\":\"two\"},"
+             "{\"api_url\":\"http://127.0.0.1:%d/\",\"api_key\":\"lsv2_first\",\"primary\":true}]",
+             ah_server_port(f->server), ah_server_port(f->server));
+    setenv("LANGSMITH_RUNS_ENDPOINTS", list, 1);
+    run_spans(f, 1, id);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 4);
+    assert_true(in_headers(f, "lsv2_copy") && in_headers(f, "lsv2_first"));
+    assert_true(in_bodies(f, "\"session_name\":\"two\"") && in_bodies(f, "\"session_name\":\"default\""));
+    for (int i = 0; i < f->requests; i++) /* the copy names the first's ids nowhere */
+        if (memmem(f->bodies[i], f->sizes[i], "\"two\"", 5))
+            assert_null(memmem(f->bodies[i], f->sizes[i], id, 36));
+    int requests = f->requests;
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, requests);
+    unsetenv("LANGSMITH_RUNS_ENDPOINTS");
+}
+
+static void test_sampling(void **state)
+{
+    struct fixture *f = *state;
+    struct ah_error failed = {.kind = AH_SCRIPT, .message = "no luck"};
+    struct ah_run_opts opts = {.name = "r", .traced = true};
+    setenv("LANGSMITH_TRACING_SAMPLING_RATE", "0", 1);
+    run_spans(f, 2, NULL);
+    ah_run_end(ah_run_start(f->core.trace, &opts, NULL), NULL, 0, &failed);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 0);
+    setenv("AGENTHOST_TRACE_ERRORS", "true", 1);
+    run_spans(f, 2, NULL);
+    ah_run_end(ah_run_start(f->core.trace, &opts, NULL), NULL, 0, &failed);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 1);
+    assert_true(in_bodies(f, "no luck"));
+    unsetenv("LANGSMITH_TRACING_SAMPLING_RATE");
+    unsetenv("AGENTHOST_TRACE_ERRORS");
+}
+
+/* Puts "clean" where "dirty" was; refuses outputs that say "secretly". */
+static int clean_text(void *arg, const char *what, const char *json, size_t n, struct ah_buf *to)
+{
+    (void)what;
+    ++*(int *)arg;
+    if (memmem(json, n, "secretly", 8))
+        return -1;
+    for (const char *p = json, *end = json + n; p < end;) {
+        bool found = end - p >= 5 && memcmp(p, "dirty", 5) == 0;
+        ah_buf_add(to, found ? "clean" : p, found ? 5 : 1);
+        p += found ? 5 : 1;
+    }
+    return to->failed ? -1 : 0;
+}
+
+static void note_free(void *arg)
+{
+    *(int *)arg += 1000;
+}
+
+/* An anonymizer's run leaves when it ends, and only as it was made. */
+static void test_cleaner(void **state)
+{
+    struct fixture *f = *state;
+    int calls = 0;
+    struct ah_run_opts opts = {.name = "r",
+                               .traced = true,
+                               .inputs = "{\"i\":\"dirty 0\"}",
+                               .inputs_n = 15,
+                               .metadata = "{\"m\":\"dirty m\"}"};
+    struct ah_run_cleaner cleaner = {clean_text, note_free, &calls};
+    ah_langsmith_set_pace(f->ls, 1, 1);
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, NULL);
+    assert_int_equal(ah_run_set_cleaner(run, &cleaner), 0);
+    struct ah_span *s = ah_span_start(run, NULL, AH_SPAN_TOOL, "one", "{\"i\":\"dirty 1\"}", 15);
+    ah_span_end(s, "{\"o\":\"dirty 2\"}", 15, "dirty 3");
+    ah_span_unref(s);
+    s = ah_span_start(run, NULL, AH_SPAN_TOOL, "two", "{\"i\":4}", 7);
+    ah_span_end(s, "{\"o\":\"secretly 5\"}", 18, NULL);
+    ah_span_unref(s);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, 0);
+    ah_run_end(run, "{\"o\":\"dirty 6\"}", 15, NULL);
+    assert_true(calls >= 1000);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 3);
+    assert_false(in_bodies(f, "dirty") || in_bodies(f, "secretly"));
+    static const char *const there[] = {"clean 0",   "clean 1", "clean 2", "clean 3",
+                                        "{\"i\":4}", "clean 6", "clean m"};
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++)
+        if (!in_bodies(f, there[i]))
+            fail_msg("%s is not there", there[i]);
+}
+
+/* A run below another process's, with a file. */
+static void test_below(void **state)
+{
+    static const char above[] = "20261122T100000000120Z" RUN_ID;
+    static const char *const none[] = {"", "x", "20261122T100000000120Z", "20261122T100000000120Z" RUN_ID ".",
+                                       "20261322T100000000120Z" RUN_ID};
+    struct fixture *f = *state;
+    struct ah_run_opts opts = {.name = "r", .traced = true, .parent = above, .reference_example_id = RUN_ID};
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, NULL);
+    assert_string_equal(ah_run_trace_id(run), RUN_ID);
+    assert_int_equal(strncmp(ah_span_dotted_order(ah_run_root(run)), above, strlen(above)), 0);
+    assert_int_equal(ah_span_attach(ah_run_root(run), "a.png", "image/png", "x", 1), -1);
+    assert_int_equal(ah_span_attach(ah_run_root(run), "a", "image/png", "\0\1\r\n", 4), 0);
+    ah_run_end(run, NULL, 0, NULL);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) { /* a header that is none changes nothing */
+        opts.parent = none[i];
+        run = ah_run_start(f->core.trace, &opts, NULL);
+        assert_string_equal(ah_run_trace_id(run), ah_run_id(run));
+        ah_run_end(run, NULL, 0, NULL);
+    }
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_true(
+        in_bodies(f, "\"trace_id\":\"" RUN_ID "\",\"parent_run_id\":\"" RUN_ID "\",\"dotted_order\":\""));
+    assert_true(in_bodies(f, "\"reference_example_id\":\"" RUN_ID "\""));
+    assert_true(in_bodies(f, ".a\"\r\nContent-Type: image/png\r\nContent-Length: 4\r\n\r\n"));
+}
+
 /* --- the wire form ------------------------------------------------------------------------------------------- */
 
 #define ID "01a202b2-c890-7c3d-ac3d-4e5f60718293"
@@ -792,6 +935,12 @@ static void test_wire(void **state)
     assert_object(start, END(",\"inputs\":{\"b\":2}"), true, "\"inputs\":{\"b\":2}", true);
     assert_object(start, NULL, false, "end_time", false);
     assert_object(start, END(",\"totals\":{\"cost\":1}"), false, "totals", false);
+    /* An anonymized run whose process died: what nobody cleaned is not written. */
+    static const char cleaned[] =
+        START(CHILD, ",\"inputs\":{\"a\":\"raw\"},\"clean\":{\"inputs\":{\"a\":\"made\"}}");
+    assert_object(cleaned, END(",\"error\":\"raw\""), false, "raw", false);
+    assert_object(cleaned, END(",\"error\":\"raw\""), false, "made", true);
+    assert_object(cleaned, END(",\"outputs\":{\"b\":\"raw\"}"), false, "\"outputs\":{}", true);
     char name[700] = END(",\"name\":\"");
     name[strlen(name) - 1] = '\0'; /* the brace */
     for (int i = 0; i < 200; i++)
@@ -932,6 +1081,10 @@ int main(void)
         TEST(test_verify),
         TEST(test_verify_fails),
         TEST(test_ping),
+        TEST(test_copies),
+        TEST(test_sampling),
+        TEST(test_cleaner),
+        TEST(test_below),
         cmocka_unit_test(test_wire),
         cmocka_unit_test(test_wire_hides),
         cmocka_unit_test(test_wire_refuses),

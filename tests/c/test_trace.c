@@ -142,13 +142,14 @@ static void shape_of_spans(void **state)
     ah_span_metadata_str(s, "ls_provider", "openai");
     ah_span_metadata(s, "n", "[1]", 3);
     ah_span_extra(s, "tool_call_id", "\"c\"", 3);
-    ah_span_event(s, "new_token");
+    ah_span_event_with(s, "new_token", "{\"i\":1}", 7);
     ah_span_usage(s, "{\"input_tokens\":3}", 18, 3, 4, 0.25);
     ah_span_end(s, "{\"id\":1}", 8, NULL);
     ah_span_end(s, NULL, 0, "twice"); /* ignored */
     ah_span_metadata_str(s, "late", "x");
     ah_span_unref(s);
     ah_run_set_name(run, "renamed");
+    ah_span_set_inputs(ah_run_root(run), "{\"input\":\"y\"}", 13);
     const struct ah_run_totals *sum = ah_run_totals(run);
     assert_int_equal(sum->input_tokens, 3);
     assert_int_equal(sum->output_tokens, 4);
@@ -178,7 +179,15 @@ static void shape_of_spans(void **state)
     expect(line(text, 2), "extra/metadata/late", "");
     expect(line(text, 2), "extra/tool_call_id", "\"c\"");
     expect(line(text, 2), "events/0/name", "\"new_token\"");
+    expect(line(text, 2), "events/0/kwargs/i", "1");
     expect(line(text, 2), "error", "");
+    /* What its parent has; said at its end only. */
+    expect(line(text, 1), "tags", "");
+    expect(line(text, 1), "metadata", "");
+    expect(line(text, 2), "tags", "[\"a\",\"b\"]");
+    expect(line(text, 2), "extra/metadata/k", "1");
+    expect(line(text, 3), "inputs/input", "\"y\"");
+    expect(line(text, 3), "extra/metadata/usage_metadata", "");
     expect(line(text, 3), "name", "\"renamed\"");
     expect(line(text, 3), "error", "\"boom\"");
     expect(line(text, 3), "tags", "[\"a\",\"b\"]");
