@@ -14,6 +14,8 @@
 #include "fault.h"
 #include "limits.h"
 #include "log.h"
+#include "lsinfo.h"
+#include "lspack.h"
 #include "lswire.h"
 #include "secret.h"
 #include "store.h"
@@ -32,7 +34,7 @@
 #define PAGE_EVENTS_COUNT 2000
 #define PAGE_BYTES ((size_t)4 << 20)
 #define OPEN_COUNT 4096 /* spans watched for an early create; others wait for their end */
-#define EVENT_BYTES ((size_t)256 << 20)
+#define EVENT_BYTES ((size_t)600 << 20)
 #define WORDS_BYTES 400
 
 #define FIRST_WAIT_MS 500
@@ -43,6 +45,10 @@
 #define LEASE_WAIT_MS 100
 #define TROUBLE_WAIT_MS 1000 /* of our own: memory, journal */
 #define SAY_AFTER_COUNT 3    /* failures in a row */
+#define INFO_MS 10000
+#define WHOLE_BYTES                                                                                          \
+    ((size_t)100 << 20) /* a larger run is cut without being asked to: one part may hold 200 MB */
+#define CUT_LEVELS_COUNT 6
 
 /* Spans by the number of their start event, ascending. */
 struct row {
@@ -62,6 +68,11 @@ struct batch {
     struct ah_store_item *items;
     size_t count;
     bool maybe; /* an earlier request may have been taken: 409 then means delivered */
+    bool plain; /* not packed, to see whether that is what is refused */
+    bool packed;
+    size_t bytes; /* of the last request, unpacked */
+    char type[80];
+    struct ah_lspack *job; /* either of these: it is in flight */
     struct ah_http_op *op;
 };
 
@@ -74,9 +85,11 @@ struct dest {
     bool remap;                        /* a copy into another project */
     bool emulated, matched;            /* matched: this process may send it */
     bool leased, dirty;                /* dirty: there may be something to read */
-    bool only_batch;                   /* it has no /runs/multipart */
     bool asked;                        /* next_us is what the server asked for */
     bool retry;                        /* there may be RETRY exceptions */
+    struct ah_lsinfo info;             /* what it may be sent at once, and how */
+    bool worked, asked_info;           /* it took an upload: before that nothing is asked */
+    struct ah_http_op *asking;
     struct batch *batches;
     int in_flight, failures;
     int64_t next_us;         /* monotonic; not before */
@@ -223,9 +236,12 @@ static void free_batch(struct batch *b)
 {
     if (!b)
         return;
+    ah_lspack_forget(b->job);
     if (b->op) {
         ah_op_wait(&b->op->op, NULL, NULL);
         ah_op_unref(&b->op->op);
+    }
+    if (b->op || b->job) {
         b->dest->in_flight--;
         b->dest->sender->in_flight--;
     }
@@ -289,9 +305,19 @@ static void set_secret(char **slot, const char *text)
     *slot = text ? strdup(text) : NULL;
 }
 
+static void stop_asking(struct dest *d)
+{
+    if (!d->asking)
+        return;
+    ah_op_wait(&d->asking->op, NULL, NULL);
+    ah_op_unref(&d->asking->op);
+    d->asking = NULL;
+}
+
 static void free_dest(struct dest *d)
 {
     release(d);
+    stop_asking(d);
     drop_rows(&d->open);
     drop_rows(&d->created);
     ah_err_drop(&d->refused);
@@ -318,6 +344,7 @@ static struct dest *add_dest(struct ah_lssend *s, const struct ah_store_dest *ro
         return NULL;
     *d = (struct dest){.sender = s, .n = row->dest, .emulated = row->emulated, .dirty = true, .retry = true};
     d->position = -1;
+    ah_lsinfo_default(&d->info);
     d->name = strdup(row->endpoint);
     d->endpoint = strndup(row->endpoint, strcspn(row->endpoint, "#"));
     d->workspace = strdup(row->workspace);
@@ -464,6 +491,14 @@ static void park(struct dest *d, const struct ah_store_item *item, const char *r
                 words);
 }
 
+/* How large a run may be at each level of cutting. 0: as large as it is. */
+static size_t room_of(int cut)
+{
+    static const size_t rooms[CUT_LEVELS_COUNT + 1] = {0,         16 << 20, 4 << 20, 1 << 20,
+                                                       256 << 10, 64 << 10, 16 << 10};
+    return rooms[cut < 0 || cut > CUT_LEVELS_COUNT ? CUT_LEVELS_COUNT : cut];
+}
+
 /* Adds a run to a body. 0: added; 1: it does not fit any more; 2: parked, it would be refused. */
 static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_store_item *item,
                    const char *start, size_t start_n, const char *end, size_t end_n, const char *project,
@@ -481,6 +516,8 @@ static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_
     if (d->remap)
         ah_lswire_remap(&run, run.project);
     ah_tracing_rules(d->sender->core->tracing, &run.rules);
+    if (item->cut || start_n + end_n > WHOLE_BYTES)
+        ah_lswire_cut(&run, item->cut ? room_of(item->cut) : WHOLE_BYTES);
     return ah_lswire_add(body, &run, max);
 }
 
@@ -506,6 +543,21 @@ static void load_project(struct dest *d, struct project *p, int64_t run)
     ah_store_run_at(d->sender->core->store, run, copy_project, p, NULL);
 }
 
+/* What did not fit into a batch that was never sent becomes the next one. */
+static int put_off(struct batch *b, size_t from)
+{
+    struct ah_store *store = b->dest->sender->core->store;
+    struct batch *rest = new_batch(b->dest, ah_store_new_key(store), b->items + from, b->count - from);
+    if (!rest || save_batch(rest) != 0) {
+        free_batch(rest);
+        return -1;
+    }
+    rest->next = b->next;
+    b->next = rest;
+    b->count = from;
+    return 0;
+}
+
 /* The body of a batch from its items, always the same bytes. Items whose events are gone, and those that
  * would be refused, are taken out of it. -1: not now. */
 static int load_body(struct batch *b, struct ah_lswire_body *body)
@@ -518,17 +570,19 @@ static int load_body(struct batch *b, struct ah_lswire_body *body)
     ah_buf_init(&start, EVENT_BYTES);
     ah_buf_init(&end, EVENT_BYTES);
     for (size_t i = 0; i < b->count && r >= 0; i++) {
-        const struct ah_store_item *item = &b->items[i];
-        r = load_event(d, item->start_seq, &start);
-        if (r == 0 && item->end_seq)
-            r = load_event(d, item->end_seq, &end);
-        if (r == 0) {
-            load_project(d, &project, item->run);
-            r = add_run(d, body, item, start.p, start.n, item->end_seq ? end.p : NULL, end.n, project.name,
-                        0);
-        }
+        const struct ah_store_item item = b->items[i];
+        r = load_event(d, item.start_seq, &start);
+        if (r == 0 && item.end_seq)
+            r = load_event(d, item.end_seq, &end);
+        if (r != 0)
+            continue;
+        load_project(d, &project, item.run);
+        r = add_run(d, body, &item, start.p, start.n, item.end_seq ? end.p : NULL, item.end_seq ? end.n : 0,
+                    project.name, body->runs && !b->attempts ? d->info.bytes_max : 0);
         if (r == 0)
-            b->items[kept++] = *item;
+            b->items[kept++] = item;
+        else if (r == 1)
+            r = put_off(b, i);
     }
     if (r >= 0)
         b->count = kept;
@@ -559,60 +613,92 @@ static void refuse_dest(struct dest *d, struct ah_error *why)
     delay(d, KEY_WAIT_MS);
 }
 
-/* Queues the request of a batch whose body is complete. The attempt is written down with it. */
-static void send_batch(struct batch *b, struct ah_lswire_body *body)
+static void post_batch(struct batch *b, const struct ah_buf *body, enum ah_lspack_coding coding)
 {
     struct dest *d = b->dest;
     struct ah_lssend *s = d->sender;
-    struct ah_http_header headers[AH_LSSEND_HEADERS];
+    struct ah_http_header headers[AH_LSSEND_HEADERS + 2];
     struct ah_error err = {0};
     struct ah_buf url;
-    char type[80] = "application/json";
-    if (body->boundary[0])
-        snprintf(type, sizeof type, "multipart/form-data; boundary=%s", body->boundary);
+    char raw_n[24];
+    bool multipart = strcmp(b->type, "application/json") != 0;
+    size_t count = ah_lssend_headers(d->key, d->workspace, b->type, headers);
+    if (coding != AH_LSPACK_NONE) {
+        snprintf(raw_n, sizeof raw_n, "%zu", b->bytes);
+        headers[count++] = (struct ah_http_header){"Content-Encoding", ah_lspack_name(coding)};
+        headers[count++] = (struct ah_http_header){"X-Pre-Compressed-Size", raw_n};
+    }
+    b->packed = coding != AH_LSPACK_NONE;
     ah_buf_init(&url, AH_HTTP_HEADER_BYTES);
-    ah_url_join(d->endpoint, body->boundary[0] ? "runs/multipart" : "runs/batch", &url);
-    b->attempts++;
-    /* A compressed body takes the place of body->to here, with its Content-Encoding. */
+    ah_url_join(d->endpoint, multipart ? "runs/multipart" : "runs/batch", &url);
     struct ah_http_req req = {
         .method = "POST",
         .url = ah_buf_str(&url),
         .headers = headers,
-        .header_count = ah_lssend_headers(d->key, d->workspace, type, headers),
-        .body = body->to.p,
-        .body_n = body->to.n,
+        .header_count = count,
+        .body = body->p,
+        .body_n = body->n,
         .has_body = true,
         .idempotent = true,   /* the service knows runs by their ids ... */
         .retry = {.max = -1}, /* ... but when to send again is decided here */
     };
-    if (ah_lswire_finish(body) != 0 || save_batch(b) != 0) {
-        b->attempts--;
+    b->op = ah_http_send(s->core->http, &req, &err);
+    if (b->op) {
+        d->in_flight++;
+        s->in_flight++;
+        ah_op_wait(&b->op->op, on_answer, b);
+    } else if (err.kind == AH_MEMORY) {
         delay(d, TROUBLE_WAIT_MS);
     } else {
-        req.body = body->to.p;
-        req.body_n = body->to.n;
-        b->op = ah_http_send(s->core->http, &req, &err);
-        if (b->op) {
-            d->in_flight++;
-            s->in_flight++;
-            ah_op_wait(&b->op->op, on_answer, b);
-        } else if (err.kind == AH_MEMORY) {
-            delay(d, TROUBLE_WAIT_MS);
-        } else {
-            ah_log_once(s->core->log, AH_ONCE_TRACE_AUTH, AH_LOG_WARN, "traces cannot be sent: %s",
-                        err.message);
-            refuse_dest(d, &err);
-        }
+        ah_log_once(s->core->log, AH_ONCE_TRACE_AUTH, AH_LOG_WARN, "traces cannot be sent: %s", err.message);
+        refuse_dest(d, &err);
     }
     ah_err_drop(&err);
     ah_buf_drop(&url);
+}
+
+static void on_packed(void *arg, struct ah_buf *body, enum ah_lspack_coding coding, size_t raw_n)
+{
+    struct batch *b = arg;
+    (void)raw_n;
+    b->job = NULL;
+    b->dest->in_flight--;
+    b->dest->sender->in_flight--;
+    post_batch(b, body, coding);
+    kick(b->dest->sender);
+}
+
+/* Queues the request of a batch, packed first where the service offers that. The attempt is written down before
+ * anything leaves. */
+static void send_batch(struct batch *b, struct ah_lswire_body *body)
+{
+    struct dest *d = b->dest;
+    struct ah_lssend *s = d->sender;
+    snprintf(b->type, sizeof b->type, "application/json");
+    if (body->boundary[0])
+        snprintf(b->type, sizeof b->type, "multipart/form-data; boundary=%s", body->boundary);
+    b->attempts++;
+    if (ah_lswire_finish(body) != 0 || save_batch(b) != 0) {
+        b->attempts--;
+        delay(d, TROUBLE_WAIT_MS);
+        return;
+    }
+    b->bytes = body->to.n;
+    if (d->info.coding != AH_LSPACK_NONE && body->boundary[0] && !b->plain && b->bytes >= AH_LSPACK_MIN_BYTES)
+        b->job = ah_lspack_start(s->core->loop, d->info.coding, &body->to, on_packed, b);
+    if (b->job) {
+        d->in_flight++;
+        s->in_flight++;
+    } else {
+        post_batch(b, &body->to, AH_LSPACK_NONE);
+    }
 }
 
 /* Sends a batch from its items: one of an earlier attempt, of another process, or a half. */
 static void resend_batch(struct batch *b)
 {
     struct ah_lswire_body body;
-    ah_lswire_begin(&body, b->id, !b->dest->only_batch);
+    ah_lswire_begin(&body, b->id, b->dest->info.multipart);
     if (load_body(b, &body) != 0) {
         delay(b->dest, TROUBLE_WAIT_MS);
     } else if (b->count == 0) {
@@ -624,9 +710,42 @@ static void resend_batch(struct batch *b)
     ah_lswire_drop(&body);
 }
 
+/* --- what the service says of itself ------------------------------------------------------------------------ */
+
+static void on_info(struct ah_op *op, void *arg)
+{
+    struct dest *d = arg;
+    struct ah_http_op *h = (struct ah_http_op *)op;
+    if (op->err.kind == AH_NONE)
+        ah_lsinfo_read(&d->info, h->res.body.p, h->res.body.n);
+    d->asking = NULL; /* no answer: what it documents will do */
+    ah_op_unref(op);
+}
+
+/* Beside the second upload, once; nothing waits for the answer. */
+static void ask_info(struct dest *d)
+{
+    struct ah_http_header headers[AH_LSSEND_HEADERS];
+    struct ah_buf url;
+    d->asked_info = true;
+    ah_buf_init(&url, AH_HTTP_HEADER_BYTES);
+    ah_url_join(d->endpoint, "info", &url);
+    struct ah_http_req req = {
+        .url = ah_buf_str(&url),
+        .headers = headers,
+        .header_count = ah_lssend_headers(d->key, d->workspace, NULL, headers),
+        .total_ms = INFO_MS,
+        .retry = {.max = -1},
+    };
+    d->asking = ah_http_send(d->sender->core->http, &req, NULL);
+    if (d->asking)
+        ah_op_wait(&d->asking->op, on_info, d);
+    ah_buf_drop(&url);
+}
+
 /* --- verdicts -------------------------------------------------------------------------------------------- */
 
-enum verdict { DELIVERED, SPLIT, AGAIN, KEY_REFUSED, OTHER_FORM };
+enum verdict { DELIVERED, SPLIT, AGAIN, KEY_REFUSED, OTHER_FORM, SMALLER };
 
 /* LangSmith answers 202 with a JSON object. A page that answers 200 to everything is not LangSmith, and
  * has nothing. */
@@ -651,14 +770,20 @@ static enum verdict judge(const struct batch *b, const struct ah_http_op *h, con
         return KEY_REFUSED;
     case 404:
     case 405:
-        return b->dest->only_batch ? AGAIN : OTHER_FORM;
+        return !b->dest->info.multipart ? AGAIN : OTHER_FORM;
     case 409:
         return b->maybe || b->count == 1 ? DELIVERED : SPLIT;
-    case 400:
-    case 413:
     case 415:
-    case 422: /* a body that was cut on its way is nobody's fault */
-        return strstr(words, "NextPart: EOF") ? AGAIN : SPLIT;
+        return b->packed ? OTHER_FORM : SPLIT;
+    case 413:
+        return b->count > 1 ? SPLIT : SMALLER;
+    case 400:
+    case 422:
+        if (strstr(words, "NextPart: EOF")) /* a body that was cut on its way is nobody's fault */
+            return AGAIN;
+        if (b->count > 1)
+            return SPLIT;
+        return strstr(words, "exceeds maximum allowed size") ? SMALLER : b->packed ? OTHER_FORM : SPLIT;
     default:
         return AGAIN;
     }
@@ -667,6 +792,9 @@ static enum verdict judge(const struct batch *b, const struct ah_http_op *h, con
 static void deliver(struct batch *b)
 {
     struct dest *d = b->dest;
+    if (b->plain)
+        d->info.coding = AH_LSPACK_NONE; /* it was the packing that it refused */
+    d->worked = true;
     ah_store_batch_drop(d->sender->core->store, b->id);
     d->failures = 0;
     d->next_us = 0;
@@ -700,6 +828,39 @@ static void split_batch(struct batch *b, const char *words)
     two->next = d->batches; /* first, so that few are open while the culprit is looked for */
     d->batches = one;
     remove_batch(b);
+}
+
+/* A run that is too large, alone: once more with its largest values cut. It is another batch: the one that was sent
+ * is decided. */
+static void shrink_batch(struct batch *b, const char *words)
+{
+    struct dest *d = b->dest;
+    struct ah_store *store = d->sender->core->store;
+    struct ah_store_item item = b->items[0];
+    do
+        item.cut++;
+    while (item.cut <= CUT_LEVELS_COUNT && room_of(item.cut) >= b->bytes);
+    struct batch *less = item.cut > CUT_LEVELS_COUNT ? NULL : new_batch(d, ah_store_new_key(store), &item, 1);
+    if (!less || save_batch(less) != 0) {
+        free_batch(less);
+        split_batch(b, words); /* parks it */
+        return;
+    }
+    ah_store_batch_drop(store, b->id);
+    less->next = d->batches;
+    d->batches = less;
+    remove_batch(b);
+}
+
+/* The service has no such address, or cannot unpack: the same runs at once in the other form. */
+static void note_form(struct batch *b, int status)
+{
+    if (status == 404 || status == 405)
+        b->dest->info.multipart = false;
+    else if (status == 415)
+        b->dest->info.coding = AH_LSPACK_NONE;
+    else
+        b->plain = true;
 }
 
 /* 429 without Retry-After: 10 s; a plan that is used up: minutes; else ever longer. Without chance, so
@@ -774,6 +935,9 @@ static void on_answer(struct ah_op *op, void *arg)
     case SPLIT:
         split_batch(b, *words ? words : op->err.message);
         break;
+    case SMALLER:
+        shrink_batch(b, *words ? words : op->err.message);
+        break;
     case AGAIN:
         keep_batch(b, h, words);
         break;
@@ -781,7 +945,7 @@ static void on_answer(struct ah_op *op, void *arg)
         note_key(d, op->err.status, words);
         break;
     case OTHER_FORM:
-        d->only_batch = true; /* and at once again */
+        note_form(b, op->err.status); /* and at once again */
         break;
     }
     ah_op_unref(op);
@@ -794,7 +958,7 @@ static void on_answer(struct ah_op *op, void *arg)
 struct page {
     struct dest *dest;
     struct ah_lswire_body body;
-    struct ah_store_item items[AH_LSWIRE_RUNS_COUNT];
+    struct ah_store_item items[AH_LSWIRE_RUNS_MAX];
     size_t count;
     struct start {
         int64_t seq;
@@ -844,8 +1008,8 @@ static int take_end(struct page *p, const struct ah_store_event *ev)
 {
     struct dest *d = p->dest;
     size_t n;
-    const char *start = p->count < AH_LSWIRE_RUNS_COUNT ? find_start(p, ev->start_seq, &n) : NULL;
-    if (p->count == AH_LSWIRE_RUNS_COUNT || p->failed)
+    const char *start = p->count < d->info.runs_max ? find_start(p, ev->start_seq, &n) : NULL;
+    if (p->count >= d->info.runs_max || p->failed)
         return 1;
     remove_row(&d->open, ev->start_seq);
     if (!start)
@@ -856,8 +1020,8 @@ static int take_end(struct page *p, const struct ah_store_event *ev)
                                  .start_seq = ev->start_seq,
                                  .end_seq = ev->seq,
                                  .patch = created && !created->refused};
-    int r = add_run(d, &p->body, &item, start, n, ev->body, ev->n, ev->project,
-                    p->count ? AH_LSWIRE_BATCH_BYTES : 0);
+    int r =
+        add_run(d, &p->body, &item, start, n, ev->body, ev->n, ev->project, p->count ? d->info.bytes_max : 0);
     if (r == 0)
         p->items[p->count++] = item;
     p->failed |= r < 0;
@@ -903,7 +1067,7 @@ static int read_batch(struct dest *d)
     struct page p = {.dest = d};
     int64_t scanned = d->position, id = ah_store_new_key(store);
     bool more = false;
-    ah_lswire_begin(&p.body, id, !d->only_batch);
+    ah_lswire_begin(&p.body, id, d->info.multipart);
     ah_buf_init(&p.texts, EVENT_BYTES);
     ah_buf_init(&p.other, EVENT_BYTES);
     int r = ah_store_read(store, d->n, d->position, PAGE_EVENTS_COUNT, PAGE_BYTES, on_event, &p, &scanned,
@@ -948,7 +1112,7 @@ static int send_items(struct dest *d, const struct ah_store_item *items, size_t 
 }
 
 struct retries {
-    struct ah_store_item items[AH_LSWIRE_RUNS_COUNT];
+    struct ah_store_item items[AH_LSWIRE_RUNS_MAX];
     size_t count;
 };
 
@@ -956,7 +1120,7 @@ static int take_retry(void *arg, const struct ah_store_except *e)
 {
     struct retries *r = arg;
     r->items[r->count++] = e->item;
-    return r->count == AH_LSWIRE_RUNS_COUNT;
+    return r->count == AH_LSWIRE_RUNS_MAX;
 }
 
 /* What was pushed. 0: nothing. */
@@ -966,7 +1130,7 @@ static int push_batch(struct dest *d)
     struct ah_store *store = d->sender->core->store;
     /* What an earlier batch took is cleared by a queued write: look only at what is written. */
     if (ah_store_flush(store) != AH_STORE_OK ||
-        ah_store_exceptions(store, d->n, AH_EXCEPT_RETRY, read_wall(d->sender), AH_LSWIRE_RUNS_COUNT,
+        ah_store_exceptions(store, d->n, AH_EXCEPT_RETRY, read_wall(d->sender), (int)d->info.runs_max,
                             take_retry, &r, NULL) != 0) {
         delay(d, TROUBLE_WAIT_MS);
         return -1;
@@ -980,7 +1144,7 @@ static int early_batch(struct dest *d)
 {
     struct retries r = {.count = 0};
     int64_t before = ah_clock_mono_us() - d->sender->early_ms * 1000;
-    for (size_t i = 0; i < d->open.n && r.count < AH_LSWIRE_RUNS_COUNT; i++)
+    for (size_t i = 0; i < d->open.n && r.count < d->info.runs_max; i++)
         if (d->open.list[i].seen_us <= before) {
             const struct row *row = &d->open.list[i];
             r.items[r.count++] =
@@ -997,7 +1161,7 @@ static struct batch *find_idle(const struct dest *d, int *open)
     struct batch *idle = NULL;
     *open = 0;
     for (struct batch *b = d->batches; b; b = b->next, ++*open)
-        if (!b->op && !idle)
+        if (!b->op && !b->job && !idle)
             idle = b;
     return idle;
 }
@@ -1011,6 +1175,8 @@ static bool early_due(const struct dest *d)
  * read on later; 0: nothing; -1: not now. */
 static int next_batch(struct dest *d)
 {
+    if (d->worked && !d->asked_info && d->dirty)
+        ask_info(d);
     int r = d->dirty ? read_batch(d) : 0;
     if (r == 0)
         d->dirty = false;

@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "hash.h"
+#include "lscut.h"
 #include "multipart.h"
 #include "shapes.h"
 #include "url.h"
@@ -256,6 +257,23 @@ static void put_text(struct ah_buf *to, const struct ah_lswire_run *run, const c
         ah_buf_add(to, p, n);
 }
 
+/* A value as it may be seen. It is cut after that: half a credential would look like none. */
+static void put_value(struct ah_buf *to, const struct ah_lswire_run *run, struct ah_json v)
+{
+    if (!run->share || v.n <= run->share) {
+        put_text(to, run, v.p, v.n);
+        return;
+    }
+    struct ah_buf text;
+    struct ah_json seen = v;
+    ah_buf_init(&text, AH_LSWIRE_BODY_BYTES * 2);
+    put_text(&text, run, v.p, v.n);
+    if (text.failed || ah_json_check(text.p, text.n, 0, &seen, NULL) != 0 ||
+        ah_lscut_value(to, seen, run->share) != 0)
+        to->failed = true;
+    ah_buf_drop(&text);
+}
+
 void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f)
 {
     if (is_hidden(run, f))
@@ -265,7 +283,17 @@ void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah
     else if (f < AH_LSWIRE_TAGS) /* ids, times: ours */
         ah_buf_add(to, run->field[f].p, run->field[f].n);
     else
-        put_text(to, run, run->field[f].p, run->field[f].n);
+        put_value(to, run, run->field[f]);
+}
+
+void ah_lswire_cut(struct ah_lswire_run *run, size_t room)
+{
+    size_t sizes[AH_LSWIRE_FIELDS];
+    for (int f = 0; f < AH_LSWIRE_FIELDS; f++)
+        sizes[f] = run->field[f].n;
+    run->share = ah_lscut_share(sizes, AH_LSWIRE_FIELDS, room);
+    if (run->share < AH_LSCUT_MIN_BYTES)
+        run->share = AH_LSCUT_MIN_BYTES;
 }
 
 static void put_field(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f)
@@ -274,16 +302,6 @@ static void put_field(struct ah_buf *to, const struct ah_lswire_run *run, enum a
         return;
     ah_buf_addf(to, "%s\"%s\":", to->n && to->p[to->n - 1] == '{' ? "" : ",", keys[f]);
     ah_lswire_value(to, run, f);
-}
-
-/* How many bytes of p[0..n) hold at most `max` characters. */
-static size_t cut_characters(const char *p, size_t n, size_t max)
-{
-    size_t i = 0;
-    for (; i < n; i++)
-        if (((unsigned char)p[i] & 0xc0) != 0x80 && max-- == 0)
-            break;
-    return i;
 }
 
 static void put_name(struct ah_buf *to, const struct ah_lswire_run *run)
@@ -298,7 +316,8 @@ static void put_name(struct ah_buf *to, const struct ah_lswire_run *run)
     ah_buf_init(&text, v.n * 3); /* a broken byte becomes three */
     if (ah_json_str(v, &text) != 0)
         to->failed = true;
-    ah_json_quote(to, ah_buf_str(&text), cut_characters(ah_buf_str(&text), text.n, NAME_CHARACTERS));
+    if (ah_lscut_text(to, ah_buf_str(&text), text.n, NAME_CHARACTERS) != 0)
+        to->failed = true;
     ah_buf_drop(&text);
 }
 
@@ -331,7 +350,7 @@ static void put_extra(struct ah_buf *to, const struct ah_lswire_run *run)
         if (run->rules.hide_metadata && find_field(it.key) == AH_LSWIRE_METADATA)
             ah_buf_adds(to, "{}");
         else
-            put_text(to, run, it.value.p, it.value.n);
+            put_value(to, run, it.value);
     }
     ah_buf_addc(to, '}');
 }
@@ -441,12 +460,14 @@ int ah_lswire_add(struct ah_lswire_body *b, const struct ah_lswire_run *run, siz
         ah_lswire_object(list, run);
     }
     bool failed = b->to.failed || b->patches.failed || b->scratch.failed;
-    if (!failed && (!max || b->to.n + b->patches.n <= max))
+    if (!failed && (!max || b->to.n + b->patches.n <= max)) {
+        b->runs++;
         return 0;
+    }
     cut_back(&b->to, to_n);
     cut_back(&b->patches, patches_n);
     ah_buf_clear(&b->scratch);
-    return failed ? -1 : 1;
+    return failed && !b->runs ? -1 : 1;
 }
 
 int ah_lswire_finish(struct ah_lswire_body *b)

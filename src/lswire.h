@@ -16,6 +16,7 @@
 
 #define AH_LSWIRE_BOUNDARY_BYTES 32
 #define AH_LSWIRE_RUNS_COUNT 100                 /* in one request: the service's default */
+#define AH_LSWIRE_RUNS_MAX 500                   /* the most that it may allow */
 #define AH_LSWIRE_BATCH_BYTES ((size_t)20971520) /* the same; one larger run goes alone */
 #define AH_LSWIRE_BODY_BYTES ((size_t)192 << 20) /* no request is larger than this */
 
@@ -49,6 +50,7 @@ struct ah_lswire_run {
     bool patch;                    /* its create was sent before */
     struct ah_tracing_rules rules; /* applied to what is written */
     const char *remap; /* NULL, or from which other ids are made: a copy of a run in another project */
+    size_t share;      /* larger values are cut to this; 0: none is */
     char id[AH_UUID_BYTES];
 };
 
@@ -60,6 +62,9 @@ int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n,
 /* The run gets other ids, always the same ones for the same `project` (borrowed), as the SDKs do it for copies. */
 void ah_lswire_remap(struct ah_lswire_run *run, const char *project);
 
+/* Makes its values small enough for `room` bytes, the largest first; a marker says what is missing (lscut.h). */
+void ah_lswire_cut(struct ah_lswire_run *run, size_t room);
+
 /* Appends a field's JSON as it may be seen, by run->rules. */
 void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah_lswire_field f);
 
@@ -70,10 +75,11 @@ void ah_lswire_object(struct ah_buf *to, const struct ah_lswire_run *run);
 struct ah_lswire_body {
     struct ah_buf to;
     struct ah_buf patches, scratch;
+    size_t runs;
     char boundary[AH_LSWIRE_BOUNDARY_BYTES]; /* "" = JSON for /runs/batch */
 };
 void ah_lswire_begin(struct ah_lswire_body *b, int64_t batch, bool multipart);
-/* Appends a run. 1: not added, it would be larger than `max` (0: no limit). -1: no memory. */
+/* Appends a run. 1: not added, it would be larger than `max` (0: than any request may be). -1: no memory. */
 int ah_lswire_add(struct ah_lswire_body *b, const struct ah_lswire_run *run, size_t max);
 int ah_lswire_finish(struct ah_lswire_body *b); /* b->to is the body. -1: no memory */
 void ah_lswire_drop(struct ah_lswire_body *b);

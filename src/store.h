@@ -270,6 +270,7 @@ struct ah_store_item {
     int64_t run, span;
     int64_t start_seq, end_seq; /* end 0: has not ended */
     bool patch;
+    int cut; /* how small its values are made; 0: whole */
 };
 struct ah_store_batch {
     int64_t id, dest;

@@ -169,6 +169,18 @@ int ah_store_read(struct ah_store *s, int64_t dest, int64_t after, int max_event
     return rc == SQLITE_DONE ? 0 : ah_sql_fail(s, err, rc);
 }
 
+/* `patch` and `cut` in one number. */
+static int64_t pack_flags(const struct ah_store_item *item)
+{
+    return (int64_t)item->patch | (int64_t)item->cut << 1;
+}
+
+static void read_flags(struct ah_store_item *item, int64_t flags)
+{
+    item->patch = flags & 1;
+    item->cut = (int)(flags >> 1);
+}
+
 static void put_items(struct ah_buf *to, const struct ah_store_item *items, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -176,7 +188,7 @@ static void put_items(struct ah_buf *to, const struct ah_store_item *items, size
         ah_sql_put_number(to, items[k].span);
         ah_sql_put_number(to, items[k].start_seq);
         ah_sql_put_number(to, items[k].end_seq);
-        ah_sql_put_number(to, items[k].patch);
+        ah_sql_put_number(to, pack_flags(&items[k]));
     }
 }
 
@@ -191,7 +203,7 @@ static struct ah_store_item *get_items(const unsigned char *p, size_t n, size_t 
         item->span = ah_sql_get_number(&p, end);
         item->start_seq = ah_sql_get_number(&p, end);
         item->end_seq = ah_sql_get_number(&p, end);
-        item->patch = ah_sql_get_number(&p, end) != 0;
+        read_flags(item, ah_sql_get_number(&p, end));
     }
     return items;
 }
@@ -243,8 +255,14 @@ int ah_store_set_exception(struct ah_store *s, int64_t dest, const struct ah_sto
 {
     struct ah_queued *op = ah_queue_add(&s->q, Q_EXCEPT_IN, 1, &e->reason);
     if (op) {
-        int64_t i[] = {dest,          e->item.run, e->item.span, e->state, e->item.start_seq, e->item.end_seq,
-                       e->item.patch, e->due};
+        int64_t i[] = {dest,
+                       e->item.run,
+                       e->item.span,
+                       e->state,
+                       e->item.start_seq,
+                       e->item.end_seq,
+                       pack_flags(&e->item),
+                       e->due};
         memcpy(op->i, i, sizeof i);
     }
     return ah_store_queued(s, op);
@@ -271,11 +289,11 @@ int ah_store_exceptions(struct ah_store *s, int64_t dest, enum ah_except_state s
         struct ah_store_except e = {.item = {.run = sqlite3_column_int64(st, 0),
                                              .span = sqlite3_column_int64(st, 1),
                                              .start_seq = sqlite3_column_int64(st, 2),
-                                             .end_seq = sqlite3_column_int64(st, 3),
-                                             .patch = sqlite3_column_int(st, 4) != 0},
+                                             .end_seq = sqlite3_column_int64(st, 3)},
                                     .state = (enum ah_except_state)sqlite3_column_int(st, 5),
                                     .due = sqlite3_column_int64(st, 6),
                                     .reason = ah_sql_text(st, 7)};
+        read_flags(&e.item, sqlite3_column_int64(st, 4));
         if (fn(arg, &e) != 0)
             rc = SQLITE_DONE;
     }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "config.h"
+#include "hash.h"
 #include "http.h"
 #include "json.h"
 #include "langsmith.h"
@@ -24,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #define REQUESTS 400
 #define TURNS 200000 /* a test that needs more hangs */
@@ -49,6 +52,10 @@ struct fixture {
     struct ah_buf posts, patches; /* ids that were taken, one after the other */
     const char *culprit;          /* an id that is refused with 422 */
     bool no_multipart;
+    const char *info; /* of GET /info, or NULL for 404 */
+    int infos, packed;
+    bool refuse_packed;     /* with 415 */
+    size_t largest;         /* a body above it is refused with 413; 0: none is */
     const char *answers[8]; /* of GET: the run, or NULL for 404 */
     struct ah_exchange *held[8];
     int held_count;
@@ -115,16 +122,50 @@ static int take_upload(struct fixture *f, const struct ah_server_req *req)
     return status;
 }
 
+/* The body as it was before it was packed: malloc'd. */
+static char *unpack(struct fixture *f, const struct ah_server_req *req, size_t *n)
+{
+    enum { ROOM = 64 << 20 };
+    char *to = malloc(ROOM);
+    if (strstr(req->headers, "content-encoding: zstd")) {
+        *n = ZSTD_decompress(to, ROOM, req->body, req->body_n);
+        assert_false(ZSTD_isError(*n));
+        f->packed++;
+    } else if (strstr(req->headers, "content-encoding: gzip")) {
+        z_stream z = {.next_in = (Bytef *)(uintptr_t)req->body,
+                      .avail_in = (uInt)req->body_n,
+                      .next_out = (Bytef *)to,
+                      .avail_out = ROOM};
+        assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
+        assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+        *n = z.total_out;
+        inflateEnd(&z);
+        f->packed++;
+    } else {
+        memcpy(to, req->body ? req->body : "", req->body_n);
+        *n = req->body_n;
+    }
+    to[*n] = '\0';
+    return to;
+}
+
 static void on_request(void *arg, struct ah_exchange *x, const struct ah_server_req *req)
 {
     static const char refusal[] = "{\"error\":\"Unprocessable entity: bad " KEY "\"}";
     struct fixture *f = arg;
-    int i = f->requests++;
+    if (strcmp(req->path, "/info") == 0) {
+        f->infos++;
+        ah_exchange_reply(x, f->info ? 200 : 404, NULL, f->info ? f->info : "",
+                          f->info ? strlen(f->info) : 0);
+        ah_exchange_unref(x);
+        return;
+    }
+    int i = f->requests++, was_packed = f->packed;
+    struct ah_server_req plain = *req;
     assert_true(i < REQUESTS);
-    f->bodies[i] = malloc(req->body_n + 1);
-    memcpy(f->bodies[i], req->body ? req->body : "", req->body_n);
-    f->bodies[i][req->body_n] = '\0';
-    f->sizes[i] = req->body_n;
+    f->bodies[i] = unpack(f, req, &f->sizes[i]);
+    plain.body = f->bodies[i];
+    plain.body_n = f->sizes[i];
     f->headers[i] = strdup(req->headers);
     f->paths[i] = strdup(req->path);
     if (strcmp(req->method, "GET") == 0) {
@@ -136,7 +177,10 @@ static void on_request(void *arg, struct ah_exchange *x, const struct ah_server_
     } else {
         int u = f->uploads++;
         const struct step *s = u < f->step_count ? &f->steps[u] : &(struct step){0};
-        int status = s->status ? s->status : take_upload(f, req);
+        int status = s->status                                    ? s->status
+                     : f->refuse_packed && f->packed > was_packed ? 415
+                     : f->largest && plain.body_n > f->largest    ? 413
+                                                                  : take_upload(f, &plain);
         const char *body = s->body ? s->body : status == 422 ? refusal : "{}";
         if (status == -1)
             f->held[f->held_count++] = ah_exchange_ref(x);
@@ -483,6 +527,95 @@ static void test_conflict_after_429(void **state)
     assert_int_equal(flush(f, 5000), AH_NONE);
     assert_int_equal(count_ids(&f->posts), 4);
     assert_all_sent(f);
+}
+
+/* What the service says of itself is asked beside the second upload, and obeyed from then on. */
+static void test_info(void **state)
+{
+    struct fixture *f = *state;
+    f->info =
+        "{\"batch_ingest_config\":{\"size_limit\":50,\"size_limit_bytes\":\"many\"},\"instance_flags\":[]}";
+    run_spans(f, 4, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->infos, 0);
+    run_spans(f, 600, NULL);
+    assert_int_equal(flush(f, 20000), AH_NONE);
+    assert_int_equal(f->infos, 1);
+    assert_int_equal(count_ids(&f->posts), 606);
+    assert_true(f->requests >= 10); /* of 100 they would have been 8 */
+    assert_all_sent(f);
+}
+
+static void send_packed(struct fixture *f, const char *info, const char *coding)
+{
+    f->info = info;
+    run_spans(f, 600, NULL);
+    assert_int_equal(flush(f, 20000), AH_NONE);
+    assert_true(f->packed >= 2);
+    int named = 0;
+    for (int i = 0; i < f->requests; i++)
+        named += strstr(f->headers[i], coding) && strstr(f->headers[i], "x-pre-compressed-size: ");
+    assert_int_equal(named, f->packed);
+    assert_int_equal(count_ids(&f->posts), 601);
+    assert_all_sent(f);
+}
+
+static void test_packed_zstd(void **state)
+{
+    send_packed(*state, "{\"instance_flags\":{\"zstd_compression_enabled\":true,\"gzip_body_enabled\":true}}",
+                "content-encoding: zstd");
+}
+
+static void test_packed_gzip(void **state)
+{
+    send_packed(*state, "{\"instance_flags\":{\"gzip_body_enabled\":true}}", "content-encoding: gzip");
+}
+
+/* Something on the way cannot unpack: it is sent as it is, and nothing is parked. */
+static void test_packed_refused(void **state)
+{
+    struct fixture *f = *state;
+    f->info = "{\"instance_flags\":{\"zstd_compression_enabled\":true}}";
+    f->refuse_packed = true;
+    run_spans(f, 600, NULL);
+    assert_int_equal(flush(f, 20000), AH_NONE);
+    assert_true(f->packed >= 1 && f->packed <= 2);
+    assert_int_equal(count_ids(&f->posts), 601);
+    assert_all_sent(f);
+}
+
+/* A span that is refused for its size goes with its largest value cut, and says so; its small ones are whole. */
+static void test_too_large(void **state)
+{
+    enum { LONG = 3000000 };
+    struct fixture *f = *state;
+    struct ah_error err = {0};
+    char hex[AH_HASH_HEX_BYTES], mark[120];
+    char *value = malloc(LONG + 1), *text = malloc(LONG + 64);
+    memset(value, 'm', LONG);
+    value[LONG] = '\0';
+    ah_hash_sha256_hex(value, LONG, hex);
+    snprintf(mark, sizeof mark, "mm [cut: %d bytes, sha256 %s]\"", LONG, hex);
+    snprintf(text, LONG + 64, "{\"o\":{\"t\":\"%s\"},\"k\":1}", value);
+    free(value);
+    struct ah_run_opts opts = {.name = "root", .traced = true};
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, &err);
+    struct ah_span *s = ah_span_start(run, NULL, AH_SPAN_TOOL, "large", "{\"in\":\"small\"}", 14);
+    ah_span_end(s, text, strlen(text), NULL);
+    ah_span_unref(s);
+    ah_run_end(run, NULL, 0, NULL);
+    f->largest = 100000;
+    assert_int_equal(flush(f, 10000), AH_NONE);
+    assert_int_equal(count_ids(&f->posts), 2);
+    assert_all_sent(f);
+    const char *taken = NULL;
+    for (int i = 0; i < f->requests; i++)
+        taken = f->sizes[i] < f->largest && strstr(f->bodies[i], "large") ? f->bodies[i] : taken;
+    assert_non_null(taken);
+    assert_non_null(strstr(taken, mark));
+    assert_non_null(strstr(taken, "\"k\":1"));
+    assert_non_null(strstr(taken, "\"in\":\"small\""));
+    free(text);
 }
 
 static void test_culprit(void **state)
@@ -949,7 +1082,13 @@ static void test_wire(void **state)
     char *text = object_of(start, name, false);
     struct ah_json v;
     assert_int_equal(ah_json_check(text, strlen(text), 0, &v, NULL), 0);
-    assert_int_equal(ah_json_get(v, "name").n, 2 + 2 * 128);
+    char cut[600];
+    ah_json_copy(ah_json_get(v, "name"), cut, sizeof cut);
+    assert_non_null(strstr(cut, " [cut: 400 bytes, sha256 "));
+    size_t characters = 0;
+    for (const char *p = cut; *p; p++)
+        characters += ((unsigned char)*p & 0xc0) != 0x80;
+    assert_int_equal(characters, 128);
     free(text);
 }
 
@@ -1069,6 +1208,11 @@ int main(void)
         TEST(test_no_hope),
         TEST(test_conflict),
         TEST(test_conflict_after_429),
+        TEST(test_info),
+        TEST(test_packed_zstd),
+        TEST(test_packed_gzip),
+        TEST(test_packed_refused),
+        TEST(test_too_large),
         TEST(test_culprit),
         TEST(test_checked_before),
         TEST(test_key_refused),

@@ -30,7 +30,7 @@ FOREIGN = {  # another library's header: who may include it
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store store_*",
     r"openssl/.*": "hash queue trace",  # the journal's hot path keeps a digest context of its own
-    r"zstd\.h": "langsmith ls*",
+    r"zstd\.h|zlib\.h": "lspack",
     r"lua-cjson\.h": "luajson sandbox",
 }
 PRIVATE = {"store_sql": "store store_*"}  # our own headers that would bring a foreign one along
