@@ -282,7 +282,7 @@ void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah
         put_mapped(to, run->field[f], f == AH_LSWIRE_DOTTED ? 1 + STAMP_N : 1, run->remap);
     else if (f < AH_LSWIRE_TAGS) /* ids, times: ours */
         ah_buf_add(to, run->field[f].p, run->field[f].n);
-    else
+    else if (f < AH_LSWIRE_FIELDS)
         put_value(to, run, run->field[f]);
 }
 
