@@ -739,6 +739,18 @@ static bool is_token_seen(const struct pages *p, struct ah_json token)
     return false;
 }
 
+/* total_size is a number, or (where it has 64 bits) a text of digits; 0 when it is neither. */
+static int64_t read_total(struct ah_json v)
+{
+    char text[24];
+    int64_t total = 0;
+    if (v.type == AH_JSON_STRING) {
+        ah_json_copy(v, text, sizeof text);
+        return strtoll(text, NULL, 10);
+    }
+    return ah_json_int(v, &total) ? total : 0;
+}
+
 static bool keep_page(struct pages *p, struct ah_op *call)
 {
     struct ah_op **more = realloc(p->calls, (p->call_count + 1) * sizeof(struct ah_op *));
@@ -752,8 +764,8 @@ static bool keep_page(struct pages *p, struct ah_op *call)
     struct ah_json found[3];
     ah_json_pick(answer, keys, found);
     p->token = found[1].type == AH_JSON_STRING && found[1].n > 2 ? found[1] : (struct ah_json){0};
-    if (p->call_count == 1 && !ah_json_int(found[2], &p->total))
-        p->total = 0;
+    if (p->call_count == 1)
+        p->total = read_total(found[2]);
     for (struct ah_json_iter it = ah_json_iter(found[0]); ah_json_next(&it);)
         if (!add_item(p, it.value))
             return false;

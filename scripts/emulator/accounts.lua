@@ -290,7 +290,7 @@ local function read_details(body)
   end
   if found == "oauth_token" and (given(details.oauth_token.access_token) or "") == "" then return {} end
   if found == "static_auth" and is_object(details.static_auth) and not is_object(details.static_auth.details) then
-    details.static_auth = { details = details.static_auth } -- the flat form of an older SDK
+    return nil, { { "connected_account.authorization_details.static_auth.details", "value is required", "required" } }
   end
   return { details = found and details }
 end
@@ -384,11 +384,10 @@ local function get_by_id(self, request)
   return reply.json(200, { connected_account = show(account, "details", request) })
 end
 
--- By the id of the path, or by what the body selects when the path says "-".
+-- By the id of the path, or of the body when the path says "-".
 local function post_disconnect(self, request)
-  local account, refused = self.by_id[request.params.id or ""], nil
-  if not account and not request.params.id then account, refused = self:select(request:object() or {}, request) end
-  if not account then return table.unpack(refused or { not_found() }) end
+  local account = self.by_id[request.params.id or given((request:object() or {}).id) or ""]
+  if not account then return not_found() end
   self:authorize(account, "DISCONNECTED")
   return reply.json(200, { connected_account = show(account, "details", request) })
 end

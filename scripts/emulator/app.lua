@@ -38,6 +38,7 @@ local text = require "emulator.text"
 local tool_admin = require "emulator.tool_admin"
 local troubles_of = require "emulator.troubles"
 local webhooks = require "emulator.webhooks"
+local wirelog = require "emulator.wirelog"
 local world_of = require "emulator.world"
 
 local M = {}
@@ -95,6 +96,7 @@ end
 -- handler(request) -> status, headers, body. opts.open: needs no key.
 function App:route(service, where, method, path, handler, opts)
   if not self.services[service] then return end
+  self.routes[#self.routes + 1] = method .. " " .. path
   self.router:add(method, path, { service = service, where = where, handler = handler, open = opts and opts.open })
 end
 
@@ -104,7 +106,7 @@ function App:reset()
   local world = world_of.new { seed = options.seed, clock = options.clock, open = options.open }
   world.log = options.log or function() end
   self.world, self.router, self.troubles = world, router.new(), troubles_of.new()
-  self.counts, self.kept = {}, {}
+  self.counts, self.kept, self.routes = {}, {}, {}
   local scenario = assert(scenario_of.merge(self.user_scenario))
   if options.accounts then scenario.accounts = options.accounts end
   if options.gateway ~= nil then scenario.gateway = options.gateway end
@@ -121,6 +123,7 @@ function App:reset()
   self.mcp = mcp.new(world, self.accounts, self.scalekit.catalog)
   self.webhooks = webhooks.new(world, scenario.webhook)
   self.webhooks.send = self.send_webhook
+  self.webhooks.wire = self.wire
   self.accounts.emit = function(kind, account, more) webhooks.emit(self.webhooks, kind, account, more) end
   self.accounts.held_by_mcp = function(account) return mcp_instances.holds(self.mcp, account) end
   self.proxy = proxy.new { world = world, accounts = self.accounts, scalekit = self.scalekit,
@@ -167,10 +170,7 @@ end
 local function keep(app, request, where)
   local line = request.method .. " " .. (where or "unknown")
   app.counts[line] = (app.counts[line] or 0) + 1
-  local headers = {}
-  for k, v in pairs(request.headers) do
-    if k ~= "authorization" and k ~= "x-api-key" and k ~= "cookie" then headers[k] = v end
-  end
+  local headers = wirelog.safe_headers(request.headers)
   local body = where == "token" and "" or text.cut(request.body, KEPT_BODY)
   app.kept[#app.kept + 1] = { method = request.method, path = request.path, query = request.raw_query, where = where,
     headers = headers, body = utf8.len(body) and body or ("%d bytes"):format(#request.body), at = app.world:stamp() }
@@ -190,10 +190,16 @@ end
 -- With troubles: those that take the handler's place, those that bend its answer, those that come after it.
 local function run_route(app, route, request)
   local trouble, complaint = app.troubles:meet(route, request)
-  if complaint then return reply.json(400, { error = "x-agenthost-trouble: " .. complaint }) end
+  if complaint then
+    request.trouble = { what = "unknown" } -- ours to refuse, not the service's
+    return reply.json(400, { error = "x-agenthost-trouble: " .. complaint })
+  end
   request.trouble, request.has = trouble, troubles_of.kinds_of(trouble)
   request.forms, complaint = forms_of.of(app.forms, request.headers["x-agenthost-form"])
-  if complaint then return reply.json(400, { error = "x-agenthost-form: " .. complaint }) end
+  if complaint then
+    request.trouble = { what = "unknown" }
+    return reply.json(400, { error = "x-agenthost-form: " .. complaint })
+  end
   local function now() return app.world:now() end
   local status, headers, body
   if trouble and not trouble.after then status, headers, body = troubles_of.instead(trouble, route, now) end
@@ -224,6 +230,7 @@ function App:handle(given)
     status, headers, body = unknown_path(self, request, params)
   end
   self.world.log(("%s %s %d"):format(request.method, request.path, status))
+  if self.wire then self.wire:exchange(request, route, status, headers, body, forms_of.chosen(request.forms)) end
   return status, headers, body
 end
 
@@ -256,7 +263,9 @@ function M.new(options)
   end
   local ok, message = scenario_of.merge(app.user_scenario)
   if not ok then error(message, 0) end
+  app.wire = wirelog.new(os.getenv "AGENTHOST_WIRE_LOG")
   app:reset()
+  if app.wire then app.wire:routes(app.routes) end
   return app
 end
 

@@ -12,10 +12,17 @@ local TYPES = {}
 for name in ("OIDC SAML PASSWORD OAUTH PASSWORDLESS BASIC BEARER API_KEY WEBAUTHN OAUTH_M2M TRELLO_OAUTH1 "
   .. "GOOGLE_DWD TRUSTED_IDP SMART_FHIR NO_AUTH"):gmatch("%S+") do TYPES[name] = true end
 
+-- As the list has it; by itself a connection has other times and no name of an organization.
 local function show(c)
   return { id = c.id, provider_key = c.provider, key_id = c.name, type = c.type, status = "COMPLETED",
     enabled = c.enabled, provider = "CUSTOM", organization_id = "", organization_name = "", ui_button_title = "",
     domains = json.array {}, created_at = "2026-01-02T08:00:00Z" }
+end
+
+local function show_one(c)
+  local out = show(c)
+  out.organization_name, out.created_at, out.create_time, out.update_time = nil, nil, out.created_at, out.created_at
+  return out
 end
 
 local function get_connections(self, request)
@@ -61,7 +68,7 @@ local function post_connection(self, request)
   if self.connections[name] then
     return reply.grpc("ALREADY_EXISTS", "connection already exists", { error_code = "RESOURCE_ALREADY_EXISTS" })
   end
-  return reply.json(201, { connection = show(self:add_connection(name, { provider = key, type = kind })) })
+  return reply.json(201, { connection = show_one(self:add_connection(name, { provider = key, type = kind })) })
 end
 
 local function one(act)
@@ -72,7 +79,7 @@ local function one(act)
   end
 end
 
-local get_connection = one(function(_, _, c) return reply.json(200, { connection = show(c) }) end)
+local get_connection = one(function(_, _, c) return reply.json(200, { connection = show_one(c) }) end)
 
 local patch_connection = one(function(_, request, c)
   local kind = given((request:object() or {}).type)
@@ -80,7 +87,7 @@ local patch_connection = one(function(_, request, c)
     return reply.violations { { "connection.type", "value must be one of the defined enum values", "enum" } }
   end
   c.type = kind or c.type
-  return reply.json(200, { connection = show(c) })
+  return reply.json(200, { connection = show_one(c) })
 end)
 
 local delete_connection = one(function(self, _, c)

@@ -65,4 +65,16 @@ function M.of(forms, header)
   return own
 end
 
+-- What differs from the defaults, or nil.
+function M.chosen(forms)
+  local other
+  for name, value in pairs(forms or {}) do
+    if value ~= M.FORMS[name][1] then
+      other = other or {}
+      other[name] = value
+    end
+  end
+  return other
+end
+
 return M

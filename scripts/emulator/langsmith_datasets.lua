@@ -11,7 +11,7 @@ local M = {}
 
 local TYPES = { kv = true, llm = true, chat = true }
 
-local function unprocessable(message) return reply.json(422, { detail = message }) end
+local function unprocessable(message) return reply.invalid("body", message) end
 
 local function show(store, d)
   local sessions, last = 0, json.null
@@ -116,7 +116,11 @@ local patch_dataset = one(function(store, request, d)
   local body = request:object() or {}
   for _, k in ipairs { "name", "description", "metadata" } do d[k] = given(body[k]) or d[k] end
   d.modified_at = store.world:stamp()
-  return reply.json(200, show(store, d))
+  local out = show(store, d)
+  for _, k in ipairs { "example_count", "session_count", "last_session_start_time", "modified_at", "metadata" } do
+    out[k] = nil -- the answer to a change is shorter
+  end
+  return reply.json(200, out)
 end)
 
 local function example_of(e)
@@ -205,7 +209,7 @@ local function post_multipart(store, request)
     if not made then return table.unpack(refused) end
     for i, e in ipairs(made) do ids[i] = e.id end
   end
-  return reply.json(request.method == "POST" and 201 or 200, { count = #ids, example_ids = ids, as_of = d.modified_at })
+  return reply.json(201, { count = #ids, example_ids = ids, as_of = d.modified_at })
 end
 
 local function all_examples(store)

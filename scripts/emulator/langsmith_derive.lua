@@ -59,6 +59,7 @@ local function cost_of(record, usage)
 end
 
 local function decimal(n) return n and (("%.10f"):format(n):gsub("0+$", ""):gsub("%.$", "")) or json.null end
+M.decimal = decimal
 
 local function trace_of(store, record)
   return record.trace_id and store.traces[record.trace_id:lower()] or { record }

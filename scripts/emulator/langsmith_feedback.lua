@@ -11,8 +11,8 @@ local M = {}
 
 local function post_feedback(store, request)
   local body = request:object()
-  if not body or type(given(body.key)) ~= "string" then return reply.json(422, { detail = "key is required" }) end
-  if #body.key > 180 then return reply.json(422, { detail = "key must have at most 180 characters" }) end
+  if not body or type(given(body.key)) ~= "string" then return reply.invalid("body.key", "field required") end
+  if #body.key > 180 then return reply.invalid("body.key", "must have at most 180 characters") end
   if given(body.run_id) and not store.runs[body.run_id:lower()] then
     return reply.json(404, { detail = "Run not found" }) end
   body.id = given(body.id) or store.world:uuid()
@@ -63,33 +63,34 @@ end)
 local function post_token(store, request)
   local body = request:object()
   if not body or not given(body.run_id) or not given(body.feedback_key) then
-    return reply.json(422, { detail = "run_id and feedback_key are required" }) end
+    return reply.invalid("body", "run_id and feedback_key are required") end
   local life = given(body.expires_in) or { hours = 3 }
   local seconds = (life.days or 0) * 86400 + (life.hours or 0) * 3600 + (life.minutes or 0) * 60
-  local token = { id = store.world:uuid(), run_id = body.run_id, feedback_key = body.feedback_key,
+  local id = store.world:uuid()
+  local token = { id = id, feedback_key = body.feedback_key, url = request:base_url() .. "/feedback/tokens/" .. id,
     expires_at = given(body.expires_at) or store.world:stamp(store.world:now() + seconds) }
-  token.url = request:base_url() .. "/feedback/tokens/" .. token.id
-  store.tokens[#store.tokens + 1] = token
+  store.tokens[#store.tokens + 1] = { run_id = body.run_id, shown = token }
   return reply.json(200, token)
 end
 
 local function get_tokens(store, request)
   local rows = json.array {}
   for _, token in ipairs(store.tokens) do
-    if token.run_id == request.query.run_id then rows[#rows + 1] = token end
+    if token.run_id == request.query.run_id then rows[#rows + 1] = token.shown end
   end
   return reply.json(200, rows)
 end
 
 -- With the token's address anybody may give feedback until it expires.
 local function use_token(store, request)
-  for _, token in ipairs(store.tokens) do
+  for _, entry in ipairs(store.tokens) do
+    local token = entry.shown
     if token.id == request.params.token then
       if (text.micros(token.expires_at) or 0) < store.world:now() * 1e6 then
         return reply.json(403, { detail = "Token expired" }) end
       local from = request.method == "POST" and (request:object() or {}) or request.query
       local score = given(from.score)
-      store.feedback[#store.feedback + 1] = { id = store.world:uuid(), key = token.feedback_key, run_id = token.run_id,
+      store.feedback[#store.feedback + 1] = { id = store.world:uuid(), key = token.feedback_key, run_id = entry.run_id,
         score = tonumber(score) or score, value = given(from.value), comment = given(from.comment),
         correction = given(from.correction), created_at = store.world:stamp(), feedback_source = { type = "app" } }
       return reply.json(200, {})

@@ -14,8 +14,7 @@ local M = {}
 local function get_run(store, request)
   local id = request.params.id:lower()
   if not langsmith.is_uuid(id) then
-    return reply.json(422, { detail = json.array { { loc = json.array { "path", "run_id" },
-      msg = "value is not a valid uuid", type = "type_error.uuid" } } })
+    return reply.invalid("path.run_id", "value is not a valid uuid")
   end
   local record = store.runs[id]
   if not record or not derive.visible(record) then return reply.json(404, { detail = "Run not found" }) end
@@ -83,11 +82,10 @@ end
 
 local function post_query(store, request)
   local body = request:object()
-  if not body then return reply.json(422, { detail = "the body is not a JSON object" }) end
+  if not body then return reply.invalid("body", "value is not a valid dict") end
   local limit = given(body.limit) or 100
   if math.type(limit) ~= "integer" or limit < 1 or limit > 100 then
-    return reply.json(422, { detail = json.array { { loc = json.array { "body", "limit" },
-      msg = "ensure this value is between 1 and 100", type = "value_error" } } })
+    return reply.invalid("body.limit", "ensure this value is between 1 and 100")
   end
   local test, message = M.test_of(store, body)
   if not test then return bad_query(message) end
@@ -130,11 +128,19 @@ local function share(store, request)
   return reply.json(200, { run_id = record.id, share_token = record.share_token })
 end
 
+-- A shared run does not say whose it is.
+local function public(store, record)
+  local run = derive.show(store, record)
+  for _, name in ipairs { "app_path", "in_dataset", "last_queued_at", "session_id", "share_token", "thread_id",
+    "trace_tier", "ttl_seconds" } do run[name] = nil end
+  return run
+end
+
 local function get_public(store, request)
   local root = store.shared[request.params.token]
   local record = root and (request.params.id and store.runs[request.params.id:lower()] or root)
   if not record or record.trace_id ~= root.trace_id then return reply.json(404, { detail = "Not found" }) end
-  return reply.json(200, derive.show(store, record))
+  return reply.json(200, public(store, record))
 end
 
 local function post_public_query(store, request)
@@ -142,7 +148,7 @@ local function post_public_query(store, request)
   if not root then return reply.json(404, { detail = "Not found" }) end
   for _, id in ipairs(given((request:object() or {}).id) or {}) do
     local record = store.runs[tostring(id):lower()]
-    if record and record.trace_id == root.trace_id then rows[#rows + 1] = derive.show(store, record) end
+    if record and record.trace_id == root.trace_id then rows[#rows + 1] = public(store, record) end
   end
   return reply.json(200, { runs = rows, cursors = { next = json.null, prev = json.null } })
 end
@@ -150,9 +156,9 @@ end
 local function post_delete(store, request)
   local body = request:object() or {}
   local traces = set_of(given(body.trace_ids))
-  if not traces then return reply.json(422, { detail = "trace_ids or metadata is required" }) end
+  if not traces then return reply.invalid("body", "trace_ids or metadata is required") end
   store:forget(function(record) return traces[(record.trace_id or record.id):lower()] == true end)
-  return reply.json(202, { message = "Deletion scheduled" })
+  return reply.json(200, { message = "Deletion scheduled" })
 end
 
 local function post_validate(_, request)

@@ -28,6 +28,10 @@ local function show_session(store, session, with_stats)
       if record.session == session and derive.visible(record) then mine[#mine + 1] = derive.show(store, record) end
     end
     for k, v in pairs(stats.of(mine)) do out[k] = v end
+    out.median_tokens = nil
+    for _, k in ipairs { "total_cost", "prompt_cost", "completion_cost" } do -- texts here, numbers in statistics
+      if out[k] ~= json.null then out[k] = derive.decimal(out[k]) end
+    end
   end
   return out
 end
@@ -36,7 +40,7 @@ local function get_sessions(store, request)
   local q, rows = request.query, json.array {}
   local limit, offset = math.tointeger(tonumber(q.limit or "100")) or 100, math.tointeger(tonumber(q.offset or "0"))
     or 0
-  if limit < 1 or limit > 100 then return reply.json(422, { detail = "limit must be between 1 and 100" }) end
+  if limit < 1 or limit > 100 then return reply.invalid("query.limit", "must be between 1 and 100") end
   local ids = {}
   for _, id in ipairs(request:values "id") do ids[id] = true end
   for _, session in ipairs(store.session_order) do
@@ -60,12 +64,18 @@ local function get_sessions(store, request)
   return reply.json(200, page)
 end
 
+-- The answer to a change leaves out what is counted.
+local function changed(session)
+  session.run_count, session.last_run_start_time = nil, nil
+  return session
+end
+
 local function post_session(store, request)
   local body = request:object()
-  if not body or type(given(body.name)) ~= "string" then return reply.json(422, { detail = "name is required" }) end
+  if not body or type(given(body.name)) ~= "string" then return reply.invalid("body.name", "field required") end
   if store.sessions[body.name] and request.query.upsert ~= "true" then
     return reply.json(409, { detail = "Session already exists." }) end
-  return reply.json(200, show_session(store, store:session(body.name, body)))
+  return reply.json(200, changed(show_session(store, store:session(body.name, body))))
 end
 
 local function one_session(store, request, act)
@@ -84,7 +94,7 @@ local function patch_session(store, request)
     local body = request:object() or {}
     for _, field in ipairs { "description", "extra", "end_time" } do
       session[field] = given(body[field]) or session[field] end
-    return reply.json(200, show_session(store, session))
+    return reply.json(200, changed(show_session(store, session)))
   end)
 end
 

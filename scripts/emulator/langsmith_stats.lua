@@ -50,8 +50,7 @@ function M.of(runs)
   out.median_tokens, out.last_run_start_time = percentile(tokens, 0.5), last or json.null
   out.error_rate = #runs > 0 and errors / #runs or json.null
   out.streaming_rate = #runs > 0 and streamed / #runs or json.null
-  for k, v in pairs(cost) do out[k .. "_cost"] = v > 0 and ("%.10f"):format(v):gsub("0+$", ""):gsub("%.$", "")
-    or json.null end
+  for k, v in pairs(cost) do out[k .. "_cost"] = v > 0 and v or json.null end
   return out
 end
 
@@ -66,7 +65,7 @@ end
 
 local function post_stats(store, request)
   local body = request:object()
-  if not body then return reply.json(422, { detail = "the body is not a JSON object" }) end
+  if not body then return reply.invalid("body", "value is not a valid dict") end
   local test, message = read.test_of(store, body)
   if not test then return reply.json(400, { detail = message }) end
   local found, group = read.find(store, test), given(body.group_by)
@@ -113,7 +112,7 @@ end
 local function post_group(store, request)
   local body = request:object() or {}
   if body.group_by ~= "conversation" or not given(body.session_id) then
-    return reply.json(422, { detail = "session_id and group_by=conversation are required" }) end
+    return reply.invalid("body", "session_id and group_by=conversation are required") end
   local threads, rows = M.threads(store, body.session_id), json.array {}
   local offset, limit = given(body.offset) or 0, math.min(given(body.limit) or 10, 100)
   for i = offset + 1, math.min(offset + limit, #threads) do

@@ -33,8 +33,8 @@ local SELECTS = {
   END_TIME = "end_time", FIRST_TOKEN_TIME = "first_token_time", PARENT_RUN_IDS = "parent_run_ids",
   TRACE_ID = "trace_id", THREAD_ID = "thread_id", DOTTED_ORDER = "dotted_order", TAGS = "tags", APP_PATH = "app_path",
   REFERENCE_EXAMPLE_ID = "reference_example_id", TOTAL_TOKENS = "total_tokens", PROMPT_TOKENS = "prompt_tokens",
-  COMPLETION_TOKENS = "completion_tokens", FEEDBACK_STATS = "feedback_stats", MANIFEST = "serialized",
-  PRICE_MODEL_ID = "price_model_id",
+  COMPLETION_TOKENS = "completion_tokens", FEEDBACK_STATS = "feedback_stats", PRICE_MODEL_ID = "price_model_id",
+  MANIFEST = function(run) return "manifest", run.serialized end,
   RUN_TYPE = function(run) return "run_type", run.run_type:upper() end,
   STATUS = function(run) return "status", run.status:upper() end,
   PROJECT_ID = function(run) return "project_id", run.session_id end,
@@ -51,7 +51,7 @@ local SELECTS = {
   SHARE_URL = function(run)
     return "share_url", run.share_token ~= json.null and "/public/" .. run.share_token .. "/r" or json.null end,
   REFERENCE_DATASET_ID = function() return "reference_dataset_id", json.null end,
-  ATTACHMENTS = function() return "attachments", json.array {} end,
+  ATTACHMENTS = function() return "attachments", {} end,
   THREAD_EVALUATION_TIME = function() return "thread_evaluation_time", json.null end,
   PROMPT_TOKEN_DETAILS = function() return "prompt_token_details", {} end,
   COMPLETION_TOKEN_DETAILS = function() return "completion_token_details", {} end,
@@ -59,11 +59,28 @@ local SELECTS = {
   COMPLETION_COST_DETAILS = function() return "completion_cost_details", {} end,
 }
 
--- The selected members of a run; nil and a sentence for an unknown one.
-local function pick(run, selects)
-  local out = { id = run.id }
+-- The same for a trace of a thread.
+local THREAD_SELECTS = {
+  OP = function() return "op", nil end, -- a number for each run_type: which, is not public
+  LATENCY = function(run) return "latency", stats.seconds_between(run.start_time, run.end_time) end,
+}
+for _, name in ipairs { "THREAD_ID", "TRACE_ID", "PROMPT_TOKENS", "COMPLETION_TOKENS", "TOTAL_TOKENS", "START_TIME",
+  "END_TIME", "FIRST_TOKEN_TIME", "INPUTS_PREVIEW", "OUTPUTS_PREVIEW", "PROMPT_COST", "COMPLETION_COST", "TOTAL_COST",
+  "PROMPT_TOKEN_DETAILS", "COMPLETION_TOKEN_DETAILS", "PROMPT_COST_DETAILS", "COMPLETION_COST_DETAILS", "NAME",
+  "ERROR_PREVIEW" } do THREAD_SELECTS[name] = SELECTS[name] end
+
+-- Without what is null: these objects name no nulls.
+local function present(object)
+  for k, v in pairs(object) do
+    if v == json.null then object[k] = nil end
+  end
+  return object
+end
+
+-- The selected members of a run in `out`; nil and a sentence for an unknown one.
+local function pick(run, selects, out, known)
   for _, name in ipairs(selects or {}) do
-    local how = SELECTS[name]
+    local how = known[name]
     if not how then return nil, ("selects: unknown field %q"):format(tostring(name)) end
     if type(how) == "string" then
       local v = run[how]
@@ -75,6 +92,21 @@ local function pick(run, selects)
     end
   end
   return out
+end
+
+local function pick_run(run, selects)
+  local out, message = pick(run, selects, { id = run.id }, SELECTS)
+  return out and present(out), message
+end
+
+-- Of a query: what `names` lists must be there. An answer, or nil.
+local function missing(request, names)
+  for _, name in ipairs(names) do
+    local v = request.query[name]
+    if not v or v == "" then return bad(name .. " is required", request) end
+    if name:find "_time$" and not text.micros(v) then return bad(name .. " is not a time", request) end
+  end
+  return nil
 end
 
 -- The v1 query that a v2 body means; nil and a sentence.
@@ -129,7 +161,7 @@ local function page(list, body, most, default, show)
     items[#items + 1] = item
   end
   local more = start + size < #list
-  return { items = items, has_more = more, next_cursor = more and text.base64("v2:" .. (start + size)) or json.null }
+  return { items = items, has_more = more, next_cursor = more and text.base64("v2:" .. (start + size)) or nil }
 end
 
 local function post_query(store, request)
@@ -146,7 +178,7 @@ local function post_query(store, request)
   local selects = given(body.selects)
   if selects and not is_array(selects) then return bad("selects must be an array", request) end
   local out, why = page(sorted(read.find(store, test), order), body, 1000, 100,
-    function(run) return pick(run, selects) end)
+    function(run) return pick_run(run, selects) end)
   if not out then return bad(why, request) end
   return reply.json(200, out)
 end
@@ -161,10 +193,12 @@ local function record_of(store, request)
   return record
 end
 
-local function get_run(store, request)
+local function get_run(store, request) -- start_time: required by the document of May 2026, no longer since July
+  local status, headers, answer = missing(request, { "project_id" })
+  if status then return status, headers, answer end
   local record, refused = record_of(store, request)
   if not record then return table.unpack(refused) end
-  local out, message = pick(derive.show(store, record), request:values "selects")
+  local out, message = pick_run(derive.show(store, record), request:values "selects")
   if not out then return bad(message, request) end
   return reply.json(200, out)
 end
@@ -188,6 +222,9 @@ local function share(store, request)
 end
 
 local function get_trace(store, request)
+  local status, headers, answer = missing(request, { "project_id", "min_start_time", "max_start_time" })
+  if status then return status, headers, answer end
+  local from, to = text.micros(request.query.min_start_time), text.micros(request.query.max_start_time)
   local wanted, filter = request.params.id:lower(), nil
   if request.query.filter then
     local message
@@ -195,10 +232,13 @@ local function get_trace(store, request)
     if not filter then return bad(message, request) end
   end
   local runs = sorted(read.find(store, function(run)
-    return run.trace_id:lower() == wanted and (not filter or filter(run)) end), "ASC")
+    local at = text.micros(run.start_time == json.null and "" or run.start_time) or 0
+    return run.trace_id:lower() == wanted and run.session_id == request.query.project_id and at >= from and at <= to
+      and (not filter or filter(run))
+  end), "ASC")
   local items, selects = json.array {}, request:values "selects"
   for i, run in ipairs(runs) do
-    local item, message = pick(run, selects)
+    local item, message = pick_run(run, selects)
     if not item then return bad(message, request) end
     items[i] = item
   end
@@ -210,10 +250,32 @@ local function show_thread(thread)
   local sum = stats.of(thread.runs)
   local tokens = 0
   for _, run in ipairs(thread.runs) do tokens = tokens + run.total_tokens end
-  return { thread_id = thread.id, count = #thread.runs, first_trace_id = first.trace_id, last_trace_id = last.trace_id,
+  return present { thread_id = thread.id, count = #thread.runs, first_trace_id = first.trace_id,
+    last_trace_id = last.trace_id,
     min_start_time = first.start_time, max_start_time = last.start_time, first_inputs = first.inputs_preview,
     last_outputs = last.outputs_preview, last_error = last.error, latency_p50 = sum.latency_p50,
     latency_p99 = sum.latency_p99, total_tokens = tokens }
+end
+
+local THREAD_STATS = { LATENCY_P50 = "latency_p50_seconds", LATENCY_P99 = "latency_p99_seconds" }
+
+local function get_thread_stats(thread, request)
+  local first, last, sum = thread.runs[1], thread.runs[#thread.runs], stats.of(thread.runs)
+  local all = { turns = #thread.runs, first_start_time = first.start_time, last_start_time = last.start_time,
+    last_end_time = last.end_time, latency_p50_seconds = sum.latency_p50, latency_p99_seconds = sum.latency_p99,
+    prompt_tokens = 0, completion_tokens = 0, total_tokens = 0, prompt_cost = 0, completion_cost = 0, total_cost = 0,
+    prompt_token_details = {}, completion_token_details = {}, prompt_cost_details = {}, completion_cost_details = {} }
+  for _, run in ipairs(thread.runs) do
+    for _, k in ipairs { "prompt_tokens", "completion_tokens", "total_tokens", "prompt_cost", "completion_cost",
+      "total_cost" } do all[k] = all[k] + (tonumber(run[k]) or 0) end
+  end
+  local out = {}
+  for _, name in ipairs(request:values "selects") do
+    local member = THREAD_STATS[name] or name:lower()
+    if all[member] == nil then return bad(("selects: unknown field %q"):format(name), request) end
+    out[member] = all[member]
+  end
+  return reply.json(200, present(out))
 end
 
 local function post_threads(store, request)
@@ -229,24 +291,27 @@ local function post_threads(store, request)
   return reply.json(200, out)
 end
 
-local function with_thread(act)
+-- `project`: what the query calls the project.
+local function with_thread(project, act)
   return function(store, request)
-    for _, thread in ipairs(stats.threads(store, request.query.project_id)) do
+    local status, headers, answer = missing(request, { project })
+    if status then return status, headers, answer end
+    for _, thread in ipairs(stats.threads(store, request.query[project])) do
       if thread.id == request.params.id then return act(thread, request) end
     end
     return problem(404, "Not Found", "thread not found", request)
   end
 end
 
-local get_thread_traces = with_thread(function(thread, request)
-  local items, selects = json.array {}, request:values "selects"
-  for i, run in ipairs(thread.runs) do
-    local item, message = pick(run, selects)
-    if not item then return bad(message, request) end
-    items[i] = item
-  end
-  return reply.json(200, { items = items, next_cursor = json.null, has_more = false })
-end)
+local function get_thread_traces(thread, request)
+  local q, selects = request.query, request:values "selects"
+  local out, why = page(thread.runs, { page_size = tonumber(q.page_size), cursor = q.cursor }, 100, 20, function(run)
+    local item, message = pick(run, selects, { trace_id = run.trace_id }, THREAD_SELECTS)
+    return item and present(item), message
+  end)
+  if not out then return bad(why, request) end
+  return reply.json(200, out)
+end
 
 function M.install(store, app)
   for _, prefix in ipairs(PREFIXES) do
@@ -260,8 +325,8 @@ function M.install(store, app)
     add("GET", "/runs/{id}", get_run)
     add("GET", "/traces/{id}/runs", get_trace)
     add("POST", "/threads/query", post_threads)
-    add("GET", "/threads/{id}/traces", get_thread_traces)
-    add("GET", "/threads/{id}/stats", with_thread(function(thread) return reply.json(200, show_thread(thread)) end))
+    add("GET", "/threads/{id}/traces", with_thread("project_id", get_thread_traces))
+    add("GET", "/threads/{id}/stats", with_thread("session_id", get_thread_stats))
   end
 end
 

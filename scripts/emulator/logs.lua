@@ -34,7 +34,7 @@ local function get_logs(self, request)
   end
   local page, following, previous = accounts_of.page(rows, request, { default = 20, max = 100 })
   if not page then return reply.violations(following) end
-  return reply.json(200, { tool_call_logs = page, total_size = #rows, next_page_token = following,
+  return reply.json(200, { tool_call_logs = page, total_size = tostring(#rows), next_page_token = following,
     prev_page_token = previous })
 end
 

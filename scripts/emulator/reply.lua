@@ -48,4 +48,11 @@ function M.langsmith(status, message)
   return status, headers, body .. "\n"
 end
 
+-- What LangSmith's newer services say of a field that is not as they want it.
+function M.invalid(place, message)
+  local loc = json.array {}
+  for word in place:gmatch("[^.]+") do loc[#loc + 1] = word end
+  return M.json(422, { detail = json.array { { loc = loc, msg = message, type = "value_error" } } })
+end
+
 return M

@@ -36,6 +36,7 @@ function M.emit(self, kind, account, more)
     connection_name = account.connector, provider = account.provider, status = account.status,
     authorization_type = account.authorization_type, token_expires_at = account.token_expires_at,
     last_used_at = account.last_used_at }
+  if kind == "status_updated" then data.token_expires_at, data.last_used_at = nil, nil end
   for k, v in pairs(more or {}) do data[k] = v end
   self.count = (self.count or 0) + 1
   local id = ("evt_%018d"):format(self.count)
@@ -48,6 +49,7 @@ function M.emit(self, kind, account, more)
     ["webhook-id"] = id, ["webhook-timestamp"] = stamp,
     ["webhook-signature"] = found and host.sha256 and M.sign(self.secret, id, stamp, body) or nil } }
   self.list[#self.list + 1] = delivery
+  if self.wire then self.wire:webhook(body) end
   if #self.list > KEPT then table.remove(self.list, 1) end
   if self.send and self.url then self.send(delivery) end
 end

