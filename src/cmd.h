@@ -52,7 +52,7 @@ int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *message
 int ah_cmd_usage(struct ah_cmd_ctx *ctx, const char *message);
 
 extern const struct ah_command ah_cmd_run, ah_cmd_demo, ah_cmd_emulate, ah_cmd_trace, ah_cmd_auth,
-    ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion;
+    ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check;
 
 /* In cmd_trace.c, also for `run --verify`: waits until the run can be read back. Exit code. */
 int ah_cmd_verify(struct ah_cmd_ctx *ctx, const char *run_id, int64_t timeout_ms);

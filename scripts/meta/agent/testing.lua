@@ -28,7 +28,7 @@ function testing.call(name, args, id) end
 ---@param id? string
 function testing.broken_call(name, raw, why, id) end
 
----@param err { kind: string, message: string }
+---@param err table a host.Error's fields: kind and message, and whatever else it shall have
 function testing.fail(err) end
 
 return testing

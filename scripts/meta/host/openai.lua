@@ -161,6 +161,7 @@ function openai.chat_model(opts) end
 ---@class host.openai.EmbeddingOptions: host.openai.Options
 ---@field model string
 ---@field input string|string[]|integer[]|integer[][] any number of texts: they go in requests of at most 2048
+---@field [string] any
 
 ---@class host.openai.Embeddings
 ---@field data { embedding: number[] }[] in the order of the inputs
