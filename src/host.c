@@ -16,6 +16,7 @@
 #include "lua_langsmith.h"
 #include "lua_openai.h"
 #include "lua_scalekit.h"
+#include "lua_schema.h"
 #include "lua_server.h"
 #include "lua_task.h"
 #include "lua_trace.h"
@@ -188,6 +189,7 @@ static const struct ah_module modules[] = {
     {"host.langsmith", luaopen_host_langsmith},
     {"host.openai", luaopen_host_openai},
     {"host.scalekit", luaopen_host_scalekit},
+    {"host.schema", luaopen_host_schema},
     {"host.script", luaopen_host_script},
     {"host.server", luaopen_host_server},
     {"host.task", luaopen_host_task},

@@ -8,9 +8,11 @@
 #include "log.h"
 #include "lua_oaopts.h"
 #include "lua_oaplain.h"
+#include "lua_schema.h"
 #include "luajson.h"
 #include "near.h"
 #include "openai.h"
+#include "strict.h"
 #include "task.h"
 
 #include <stdlib.h>
@@ -30,6 +32,7 @@ struct model {
     char *prompt_file, *prompt_sha256; /* NULL: not given */
     char *params;                      /* JSON object of chat parameters */
     char *tools, *tool_choice;         /* JSON, or NULL */
+    char *output;                      /* JSON Schema of the answer, or NULL */
     int parallel;                      /* -1: not said */
     struct ah_chat_names names;
 };
@@ -44,6 +47,7 @@ static void drop_model(struct model *m)
     free(m->params);
     free(m->tools);
     free(m->tool_choice);
+    free(m->output);
     ah_chat_names_drop(&m->names);
     memset(m, 0, sizeof *m);
 }
@@ -150,12 +154,48 @@ static void check_param(lua_State *L, const char *key, const char *what)
         luaL_error(L, "unknown field '%s' in %s (did you mean '%s'?)", key, what, near);
 }
 
-/* The fields of the options table that are chat parameters, as a JSON object in m->params over what is
- * there already. */
+/* The members of `now` go over those of m->params; the model comes first: who reads a request looks for it
+ * there. */
+static void merge_params(lua_State *L, struct model *m, struct ah_json now)
+{
+    struct ah_json was = {0};
+    struct ah_json_writer w;
+    int top = lua_gettop(L);
+    struct ah_buf *merged = ah_luax_guard_buf(L, BODY_BYTES);
+    ah_json_begin(&w, merged, NULL);
+    ah_json_object(&w);
+    if (m->params && ah_json_check(m->params, strlen(m->params), 0, &was, NULL) == 0) {
+        for (struct ah_json_iter it = ah_json_iter(was); ah_json_next(&it);) {
+            char key[PARAM_BYTES];
+            ah_json_copy(it.key, key, sizeof key);
+            struct ah_json over = ah_json_get(now, key);
+            ah_json_key(&w, key);
+            ah_json_put(&w, over.type != AH_JSON_NONE ? over : it.value);
+        }
+    } else {
+        ah_json_key(&w, "model");
+        ah_json_put(&w, ah_json_get(now, "model"));
+    }
+    for (struct ah_json_iter it = ah_json_iter(now); ah_json_next(&it);) {
+        char key[PARAM_BYTES];
+        ah_json_copy(it.key, key, sizeof key);
+        if (ah_json_get(was, key).type != AH_JSON_NONE || (!was.p && strcmp(key, "model") == 0))
+            continue;
+        ah_json_key(&w, key);
+        ah_json_put(&w, it.value);
+    }
+    ah_json_end_object(&w);
+    if (merged->failed)
+        luaL_error(L, "out of memory");
+    ah_lua_oaopts_text(L, &m->params, ah_buf_str(merged));
+    lua_settop(L, top);
+}
+
+/* The fields of the options table that are chat parameters. */
 static void read_params(lua_State *L, int idx, struct model *m, const char *what)
 {
     struct ah_error err = {0};
-    struct ah_json was, now;
+    struct ah_json now;
     int top = lua_gettop(L);
     lua_newtable(L);
     lua_pushnil(L);
@@ -172,40 +212,12 @@ static void read_params(lua_State *L, int idx, struct model *m, const char *what
             lua_pop(L, 1);
         }
     }
-    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES), *merged = ah_luax_guard_buf(L, BODY_BYTES);
+    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES);
     if (ah_luajson_encode(L, top + 1, given, NULL, &err) != 0)
         luaL_error(L, "bad field in %s (%s)", what, err.message);
     if (ah_json_check(ah_buf_str(given), given->n, 0, &now, &err) != 0)
         raise_error(L, &err);
-    struct ah_json_writer w;
-    ah_json_begin(&w, merged, NULL);
-    ah_json_object(&w);
-    /* The model first: who reads a request looks for it there. */
-    if (m->params && ah_json_check(m->params, strlen(m->params), 0, &was, NULL) == 0) {
-        for (struct ah_json_iter it = ah_json_iter(was); ah_json_next(&it);) {
-            char key[PARAM_BYTES];
-            ah_json_copy(it.key, key, sizeof key);
-            struct ah_json over = ah_json_get(now, key);
-            ah_json_key(&w, key);
-            ah_json_put(&w, over.type != AH_JSON_NONE ? over : it.value);
-        }
-    } else {
-        was = (struct ah_json){0};
-        ah_json_key(&w, "model");
-        ah_json_put(&w, ah_json_get(now, "model"));
-    }
-    for (struct ah_json_iter it = ah_json_iter(now); ah_json_next(&it);) {
-        char key[PARAM_BYTES];
-        ah_json_copy(it.key, key, sizeof key);
-        if (ah_json_get(was, key).type != AH_JSON_NONE || (!was.p && strcmp(key, "model") == 0))
-            continue;
-        ah_json_key(&w, key);
-        ah_json_put(&w, it.value);
-    }
-    ah_json_end_object(&w);
-    if (merged->failed)
-        luaL_error(L, "out of memory");
-    ah_lua_oaopts_text(L, &m->params, ah_buf_str(merged));
+    merge_params(L, m, now);
     lua_settop(L, top);
 }
 
@@ -244,6 +256,21 @@ static struct model *push_copy(lua_State *L, int idx)
     ah_lua_oaopts_text(L, &m->prompt_file, from->prompt_file);
     ah_lua_oaopts_text(L, &m->prompt_sha256, from->prompt_sha256);
     ah_lua_oaopts_text(L, &m->params, from->params);
+    ah_lua_oaopts_text(L, &m->output, from->output);
+    return m;
+}
+
+/* With its tools. */
+static struct model *push_whole_copy(lua_State *L, int idx)
+{
+    const struct model *from = luaL_checkudata(L, idx, MODEL_MT);
+    struct model *m = push_copy(L, idx);
+    ah_lua_oaopts_text(L, &m->tools, from->tools);
+    ah_lua_oaopts_text(L, &m->tool_choice, from->tool_choice);
+    m->parallel = from->parallel;
+    for (size_t i = 0; i < from->names.count; i++)
+        if (ah_chat_names_add(&m->names, &from->names.items[i]) != 0)
+            luaL_error(L, "out of memory");
     return m;
 }
 
@@ -338,6 +365,62 @@ static int l_bind_tools(lua_State *L)
     return 1;
 }
 
+/* --- structured output ------------------------------------------------------------------------------- */
+
+/* The response_format that asks for the schema, as the one member of an object. */
+static int write_format(lua_State *L, struct ah_json schema, struct ah_buf *to, struct ah_error *err)
+{
+    char name[AH_CHAT_REQUEST_NAME_BYTES + 1];
+    const char *given = ah_luax_str(L, 3, "name", "output");
+    ah_chat_names_fit(given, strlen(given), false, name);
+    ah_buf_addf(
+        to,
+        "{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"%s\",\"schema\":", name);
+    bool strict = ah_luax_bool(L, 3, "strict", true);
+    if (strict && ah_strict_write(schema, to, err) != 0)
+        return -1;
+    if (!strict)
+        ah_buf_add(to, schema.p, schema.n);
+    ah_buf_addf(to, ",\"strict\":%s}}}", strict ? "true" : "false");
+    return to->failed ? ah_err_set(err, AH_LIMIT, "the schema is too large") : 0;
+}
+
+/* A model whose answers are values of a schema: message.parsed, or message.parsing_error. */
+static int l_with_structured_output(lua_State *L)
+{
+    static const char *const names[] = {"method", "name", "strict", NULL};
+    struct ah_error err = {0};
+    struct ah_json schema, format;
+    luaL_checkudata(L, 1, MODEL_MT);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 3);
+    if (lua_isnil(L, 3)) {
+        lua_newtable(L);
+        lua_replace(L, 3);
+    }
+    luaL_checktype(L, 3, LUA_TTABLE);
+    ah_luax_fields(L, 3, "with_structured_output", names);
+    struct model *m = push_whole_copy(L, 1);
+    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES), *wire = ah_luax_guard_buf(L, BODY_BYTES);
+    if (ah_luajson_encode(L, 2, given, NULL, &err) != 0 ||
+        ah_json_check(ah_buf_str(given), given->n, 0, &schema, &err) != 0)
+        luaL_error(L, "bad schema (%s)", err.message);
+    const char *method = ah_luax_str(L, 3, "method", "json_schema");
+    bool mode = strcmp(method, "json_mode") == 0;
+    if (!mode && strcmp(method, "json_schema") != 0)
+        luaL_error(L, "bad field 'method' ('json_schema' or 'json_mode' expected, got '%s')", method);
+    if (mode)
+        ah_buf_adds(wire, "{\"response_format\":{\"type\":\"json_object\"}}");
+    else if (write_format(L, schema, wire, &err) != 0)
+        raise_error(L, &err);
+    if (ah_json_check(ah_buf_str(wire), wire->n, 0, &format, &err) != 0)
+        raise_error(L, &err);
+    merge_params(L, m, format);
+    ah_lua_oaopts_text(L, &m->output, ah_buf_str(given));
+    lua_settop(L, 4);
+    return 1;
+}
+
 /* --- one call ---------------------------------------------------------------------------------------- */
 
 /* The whole request without stream. -1: the messages are such that no service takes them. */
@@ -389,14 +472,7 @@ static struct model *check_call(lua_State *L, const char *name)
             luaL_error(L, "'%s' belongs to chat_model, not to a call", fixed[i]);
         lua_pop(L, 1);
     }
-    const struct model *from = m;
-    m = push_copy(L, 1);
-    ah_lua_oaopts_text(L, &m->tools, from->tools);
-    ah_lua_oaopts_text(L, &m->tool_choice, from->tool_choice);
-    m->parallel = from->parallel;
-    for (size_t i = 0; i < from->names.count; i++)
-        if (ah_chat_names_add(&m->names, &from->names.items[i]) != 0)
-            luaL_error(L, "out of memory");
+    m = push_whole_copy(L, 1);
     ah_lua_oaopts_read_call(L, 3, &m->opts);
     read_common(L, 3, m, name);
     lua_replace(L, 1);
@@ -500,6 +576,18 @@ static void set_metadata(lua_State *L, const struct ah_openai_op *op, const stru
     lua_setfield(L, -2, "response_metadata");
 }
 
+/* The answer as a value of the schema that was asked for. Calls come first; a refusal is no answer. */
+static void set_parsed(lua_State *L, const struct model *m, const struct ah_chat_choice *ch)
+{
+    struct ah_json schema;
+    if (!m->output || !ch->has_content || ch->has_refusal || ch->call_count ||
+        ah_json_check(m->output, strlen(m->output), 0, &schema, NULL) != 0)
+        return;
+    ah_lua_schema_read(L, schema, &ch->content);
+    lua_setfield(L, -3, "parsing_error");
+    lua_setfield(L, -2, "parsed");
+}
+
 static void push_message(lua_State *L, const struct model *m, const struct ah_openai_op *op)
 {
     const struct ah_chat_choice *ch = ah_chat_first(&op->chat);
@@ -515,6 +603,7 @@ static void push_message(lua_State *L, const struct model *m, const struct ah_op
     set_calls(L, m, ch, true);
     set_metadata(L, op, ch);
     ah_lua_oaplain_set_usage(L, op);
+    set_parsed(L, m, ch);
 }
 
 /* message, or nil and the error, of an op that is done. */
@@ -779,6 +868,7 @@ static const luaL_Reg model_methods[] = {
     {"bind_tools", l_bind_tools},
     {"invoke", l_invoke},
     {"stream", l_stream},
+    {"with_structured_output", l_with_structured_output},
     {NULL, NULL},
 };
 

@@ -5,6 +5,7 @@
 -- connectors, accounts, offer, tools, parallel, limits, repeats, results, context, history, testing. A file of the same
 -- name in your script's folder (agent/loop.lua) is found first.
 local host = require "host"
+local schema = require "host.schema"
 local script = require "host.script"
 local trace = require "host.trace"
 local accounts = require "agent.accounts"
@@ -29,6 +30,7 @@ local spec_fields = {
   identifier = "text", -- whose accounts; the flag --user wins
   prompt = "text", -- a .md file, or the text itself
   variables = "table", -- for {{names}} in the prompt
+  output = "table", -- JSON Schema that the answer must fit: result.output is the value
   input = "text", -- the task, when the command line gives none
   model = "model", -- a name, or a model of your own; the flag --model wins over a name
   temperature = "number",
@@ -123,7 +125,7 @@ local function ignore() end
 local methods = {}
 
 -- Runs the agent. input: the task, spec.input when nil. opts: identifier, variables, messages (of an earlier result, to
--- go on with it). Returns { answer, messages, steps, usage }; or nil, err.
+-- go on with it). Returns { answer, output, messages, steps, usage }; or nil, err.
 function methods:run(input, opts)
   opts = opts or {}
   fields.check("run", opts, run_fields, 2)
@@ -149,6 +151,7 @@ function methods:run(input, opts)
     model = models.open(spec),
     prompt = prompt,
     history = talk:user(input),
+    output = spec.output,
     tools = box,
     limits = limits.open(spec.limits),
     repeats = repeats.new(spec.limits and spec.limits.repeats),
@@ -172,6 +175,10 @@ local function build(_, given)
   local ok, checked = pcall(tools.checked, spec.tools or {})
   if not ok then fields.blame("agent: " .. tostring(checked), 2) end
   spec.tools = checked
+  if spec.output then
+    local _, err = schema.strict(spec.output)
+    if err then fields.blame("agent: output: " .. err.message, 2) end
+  end
   return setmetatable({ spec = spec }, value)
 end
 

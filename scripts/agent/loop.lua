@@ -1,7 +1,9 @@
 -- The loop, on one page: ask the model, run the tools that it calls, give it the results, until it answers in words.
 --
--- A run is { model, prompt, history, tools, limits, repeats, results, compact, identifier, on_event }; agent/init.lua
--- puts it together. Returns { answer, messages, steps, usage }; or nil, err, with what there was in err.partial.
+-- A run is { model, prompt, history, output, tools, limits, repeats, results, compact, identifier, on_event };
+-- agent/init.lua puts it together. Returns { answer, output, messages, steps, usage }; or nil, err, with what there was
+-- in err.partial.
+local schema = require "host.schema"
 local context = require "agent.context"
 local errors = require "agent.errors"
 local parallel = require "agent.parallel"
@@ -9,6 +11,7 @@ local tools = require "agent.tools"
 
 local loop = {}
 
+local REPAIRS = 1 -- how often a model may be told that its answer does not fit the schema
 local BROKEN_ROUNDS = 2 -- how often in a row a model may be told that its calls cannot be read
 
 -- ## Asking
@@ -131,6 +134,23 @@ local function finish(answer)
   }
 end
 
+-- The answer as a value of the run's schema. nil and nothing: the model is told what is wrong, and asked again.
+local function read_output(run, text)
+  local value, faults = schema.read(run.output, text)
+  if value ~= nil then return value end
+  run.repairs = (run.repairs or 0) + 1
+  if run.repairs > REPAIRS then
+    return errors.fail {
+      kind = "invalid_output", code = "invalid_output",
+      message = ("the answer does not fit the schema, also not after it was told so (%s); try another model, or make "
+        .. "the schema simpler"):format(faults:gsub("\n", "; ")),
+    }
+  end
+  run.history:user(("[Your answer does not fit the schema that was asked for: %s. Answer again, with the corrected "
+    .. "JSON only.]"):format(faults:gsub("\n", "; ")))
+  return nil
+end
+
 local NOT_RUN = "Error: this tool was not run, because the run ended before."
 local LAST = "[A limit of this run is reached: no tool can be called any more. Answer now with what you have, and say "
   .. "what is missing.]"
@@ -174,14 +194,23 @@ function loop.run(run)
       local text
       text, err = finish(answer)
       if not text then return stop(err) end
-      return { answer = text, messages = run.history:messages(), steps = step, usage = run.limits.usage }
+      local value
+      if run.output then
+        value, err = read_output(run, text)
+        if err then return stop(err) end
+      end
+      if not run.output or value ~= nil then
+        return {
+          answer = text, output = value, messages = run.history:messages(), steps = step, usage = run.limits.usage,
+        }
+      end
+    else
+      local broken
+      broken, err = answer_calls(run, answer)
+      if err then return stop(err) end
+      broken_rounds = broken > 0 and broken_rounds + 1 or 0
+      if broken_rounds > BROKEN_ROUNDS then return stop(too_many_broken(broken_rounds)) end
     end
-
-    local broken
-    broken, err = answer_calls(run, answer)
-    if err then return stop(err) end
-    broken_rounds = broken > 0 and broken_rounds + 1 or 0
-    if broken_rounds > BROKEN_ROUNDS then return stop(too_many_broken(broken_rounds)) end
   end
 end
 

@@ -32,6 +32,7 @@ function chosen:for_prompt(prompt, tools)
   local model, err = self.own, nil
   if not model then model, err = build(self, prompt) end
   if not model then return nil, err end
+  if self.spec.output and model.with_structured_output then model = model:with_structured_output(self.spec.output) end
   self.plain = model
   self.bound = #tools > 0 and model:bind_tools(tools) or model
   self.prompt, self.tools = prompt, tools

@@ -12,6 +12,7 @@
 local host = require "host"
 local json = require "host.json"
 local scalekit = require "host.scalekit"
+local schema = require "host.schema"
 local trace = require "host.trace"
 local accounts = require "agent.accounts"
 local comments = require "agent.comments"
@@ -109,37 +110,11 @@ end
 
 -- ## Arguments
 
--- Is `value` of a JSON schema's `type`? Unknown types are let through.
-local function has_type(value, wanted)
-  if type(wanted) == "table" then
-    for _, one in ipairs(wanted) do
-      if has_type(value, one) then return true end
-    end
-    return false
-  end
-  if value == json.null then return wanted == "null" end
-  if wanted == "integer" then return math.type(value) == "integer" or (type(value) == "number" and value % 1 == 0) end
-  if wanted == "array" then return type(value) == "table" and (json.is_array(value) or next(value) == nil) end
-  if wanted == "object" then return type(value) == "table" and not json.is_array(value) end
-  if wanted == "null" then return false end
-  if wanted == "string" or wanted == "number" or wanted == "boolean" then return type(value) == wanted end
-  return true
-end
-
--- Checks what can be told without asking anybody: required arguments are there and the outermost types are right.
-local function check_args(schema, args)
-  local properties = type(schema.properties) == "table" and schema.properties or {}
-  for _, name in ipairs(type(schema.required) == "table" and schema.required or {}) do
-    if args[name] == nil then return nil, ("the argument '%s' is missing"):format(name) end
-  end
-  for name, value in host.sorted_pairs(args) do
-    local property = properties[name]
-    if type(property) == "table" and property.type and not has_type(value, property.type) then
-      local wanted = type(property.type) == "table" and table.concat(property.type, " or ") or property.type
-      return nil, ("the argument '%s' must be of type %s"):format(name, wanted)
-    end
-  end
-  return true
+-- Checks what can be told without asking anybody: that they are what the tool's schema describes.
+local function check_args(parameters, args)
+  local ok, faults = schema.check(parameters, args)
+  if ok then return true end
+  return nil, "the arguments are not right: " .. faults:gsub("\n", "; ")
 end
 
 -- ## Running
@@ -228,7 +203,7 @@ function toolbox:call(call, context)
   if not tool then return unknown(self, call) end
   if type(call.args) ~= "table" then return failed(call, "the arguments must be a JSON object") end
   local ok, why = check_args(tool.parameters or tool.input_schema or {}, call.args)
-  if not ok then return failed(call, why .. ". Call the tool again with all arguments.") end
+  if not ok then return failed(call, why .. ". Call the tool again with the right arguments.") end
   local content, err = (tool.run and run_lua or run_scalekit)(tool, call, context)
   if not content then return failed(call, err.message, err) end
   return { call = call, content = content }

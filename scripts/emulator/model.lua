@@ -363,6 +363,23 @@ local function find_list(value, names, depth)
   return nil
 end
 
+M.header = header
+
+-- The first list of objects in a value, at most four levels down; nil: there is none.
+function M.find_objects(value, depth)
+  depth = depth or 1
+  if type(value) ~= "table" or value == json.null or depth > 4 then return nil end
+  if is_array(value) then return is_object(value[1]) and value or nil end
+  local keys = {}
+  for k in pairs(value) do keys[#keys + 1] = k end
+  table.sort(keys)
+  for _, k in ipairs(keys) do
+    local list = M.find_objects(value[k], depth + 1)
+    if list then return list end
+  end
+  return nil
+end
+
 local function one_line(s, n) return text.cut((tostring(s):gsub("%s+", " ")), n) end
 
 local function plural(n, word) return ("%d %s%s"):format(n, word, n == 1 and "" or "s") end

@@ -6,6 +6,7 @@ local embeddings = require "emulator.embeddings"
 local gateway = require "emulator.gateway"
 local model = require "emulator.model"
 local moderations = require "emulator.moderations"
+local output = require "emulator.output"
 local reply = require "emulator.reply"
 local stream = require "emulator.openai_stream"
 local text = require "emulator.text"
@@ -65,8 +66,7 @@ local function shaped(body, answer)
   if not format or format.type == "text" or answer.calls then return answer.text end
   if type(answer.text) == "string" and is_object(json.decode(answer.text)) then return answer.text end
   if format.type == "json_object" then return json.encode { emulated = true, answer = answer.text } end
-  local question = model.read { messages = body.messages, tools = {} }.question
-  return json.encode(model.fill({ parameters = format.json_schema.schema }, question))
+  return json.encode(output.fill(format.json_schema.schema, body.messages, answer.text))
 end
 
 -- What the model says: its rules, or what a gateway's mock keys put there.

@@ -47,6 +47,11 @@ t.test("gmail_digest.lua", function()
   t.eq(result.messages[3].tool_calls[1].name, "gmail_fetch_mails")
 end)
 
+t.test("structured.lua", function()
+  local out = run "structured.lua"
+  t.match(out, "Dana Whitfield <dana@northwind.example>\t%-\t%-\n")
+end)
+
 t.test("gmail_digest_by_hand.lua prints the recipe's lines in their order", function()
   local out = run "gmail_digest_by_hand.lua"
   local at = 1

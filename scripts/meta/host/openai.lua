@@ -99,6 +99,8 @@ local Model = {}
 ---@field tool_calls host.openai.ToolCall[]
 ---@field invalid_tool_calls host.openai.InvalidToolCall[]
 ---@field refusal? string
+---@field parsed? table with_structured_output: the answer as a value
+---@field parsing_error? string with_structured_output: why it is none
 ---@field reasoning_content? string
 ---@field reasoning? string
 ---@field usage_metadata? host.openai.Usage
@@ -117,6 +119,14 @@ local Model = {}
 ---@param opts? host.openai.BindOptions
 ---@return host.openai.Model
 function Model:bind_tools(tools, opts) end
+
+---A model whose answers are values of a JSON Schema: the message's `parsed`, or `parsing_error`, which says what is wrong.
+---The schema is made strict first; raises an error of kind invalid when that cannot be done. Optional properties that the
+---model fills with null are left out of `parsed`.
+---@param schema table JSON Schema of an object
+---@param opts? { name?: string, strict?: boolean, method?: "json_schema"|"json_mode" }
+---@return host.openai.Model
+function Model:with_structured_output(schema, opts) end
 
 ---The answer. Options are those of chat_model but base_url and api_key; they hold for this call.
 ---@param messages host.openai.Given[]
