@@ -17,6 +17,7 @@ struct ah_cmd_options {
     long memory_mb, instructions;
     long max_steps, max_tokens;              /* 0: the script's own */
     double max_cost, max_time, auth_timeout; /* the last: -1 not given */
+    double flush;                            /* seconds for traces at the end */
 };
 
 struct ah_cmd_ctx {

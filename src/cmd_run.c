@@ -17,7 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FLUSH_MS 5000
 #define VERIFY_MS 15000
 
 /* --- what the script is told ----------------------------------------------------------------------------- */
@@ -99,12 +98,11 @@ static void warn_about_tracing(struct ah_cmd_ctx *ctx)
 /* Bounded: what does not leave now is sent by the next run. */
 static void flush_traces(struct ah_cmd_ctx *ctx)
 {
-    int64_t waiting = ah_host_flush(ctx->host, FLUSH_MS);
+    int64_t waiting = ah_host_flush(ctx->host, (int)(ctx->options->flush * 1000));
     if (waiting > 0)
         ah_log_line(ctx->core->log, AH_LOG_WARN,
-                    "%lld span%s still in the journal to be sent; the next run does it (or: agenthost trace "
-                    "push last)",
-                    (long long)waiting, waiting == 1 ? " is" : "s are");
+                    "%lld span%s waiting in the journal: the next run sends %s (or: agenthost trace push last)",
+                    (long long)waiting, waiting == 1 ? "" : "s", waiting == 1 ? "it" : "them");
 }
 
 static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)

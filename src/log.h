@@ -39,6 +39,7 @@ enum {
     AH_ONCE_TRACE_DOWN,
     AH_ONCE_RESOLVER,
     AH_ONCE_TRACE_REFUSED,
+    AH_ONCE_TRACE_LONG,
 };
 
 #endif

@@ -111,12 +111,29 @@ static int refuse_number(const struct ah_option *o, const char *value, struct ah
     return ah_err_set(err, AH_CONFIG, "%s takes %s, not '%.100s'", o->name, what, value);
 }
 
+/* "5", "5s", "500ms", "2m". */
+static double unit_of(const struct ah_option *o, const char **end)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"s", 1}, {"ms", 0.001}, {"m", 60}};
+    for (size_t i = 0; o->kind == AH_OPTION_SECONDS && i < sizeof units / sizeof *units; i++)
+        if (strcmp(*end, units[i].name) == 0) {
+            *end += strlen(*end);
+            return units[i].seconds;
+        }
+    return 1;
+}
+
 static int set_number(void *field, const struct ah_option *o, const char *value, struct ah_error *err)
 {
     char *end;
     double amount = strtod(value, &end);
     if (is_double(o)) {
-        if (end == value || *end ||
+        const char *rest = end;
+        amount *= unit_of(o, &rest);
+        if (end == value || *rest ||
             !(amount >= (double)o->min && amount <= (double)(o->max ? o->max : INT_MAX)))
             return refuse_number(o, value, err);
         *(double *)field = amount;

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "hash.h"
 #include "json.h"
+#include "log.h"
 #include "loop.h"
 #include "secret.h"
 #include "store.h"
@@ -21,6 +22,7 @@
 
 #define MASKED_BYTES ((size_t)256 << 20)
 #define ABOVE_BYTES 8192
+#define TRACE_SPANS_COUNT 25000        /* LangSmith's limit of one trace */
 #define SMALL_BYTES ((size_t)16 << 20) /* tags, events, usage of one span */
 
 /* Members of an object, by key: metadata, extra. Later values replace earlier ones. */
@@ -469,6 +471,12 @@ static struct ah_span *new_span(struct ah_run *run, const struct ah_span *parent
     if (parent)
         inherit(s, parent);
     s->n = ++run->spans;
+    if (run->spans == TRACE_SPANS_COUNT + 1)
+        ah_log_once(
+            run->trace->core->log, AH_ONCE_TRACE_LONG, AH_LOG_WARN,
+            "this trace has more than %d spans, and LangSmith may not show the rest: begin runs of their own "
+            "(trace.run) for parts of the work",
+            TRACE_SPANS_COUNT);
     link_open(s);
     return s;
 }

@@ -140,6 +140,24 @@ static void test_values(void **state)
     assert_string_equal(l.own.pairs[1], "k2=");
 }
 
+static void test_units(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        double seconds;
+    } rows[] = {{"trace ls --timeout 5", 5},
+                {"trace ls --timeout 5s", 5},
+                {"trace ls --timeout=250ms", 0.25},
+                {"trace ls --timeout 1.5m", 90}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct line l;
+        read_line(&l, rows[i].line);
+        assert_int_equal(l.code, 0);
+        assert_true(l.own.timeout == rows[i].seconds);
+    }
+}
+
 static void test_presets(void **state)
 {
     (void)state;
@@ -204,6 +222,9 @@ static void test_mistakes(void **state)
         {"trace ls --wait 1001", "--wait takes seconds, from 0 to 1000, not '1001'"},
         {"trace ls --timeout nan", "--timeout takes seconds, not 'nan'"},
         {"trace ls --timeout -1", "--timeout takes seconds, not '-1'"},
+        {"trace ls --timeout 5h", "--timeout takes seconds, not '5h'"},
+        {"trace ls --timeout s", "--timeout takes seconds, not 's'"},
+        {"trace ls --limit 3s", "--limit takes a number, from 1 to 9, not '3s'"},
         {"trace ls --arg =v", "--arg takes K=V, not '=v'"},
         {"trace ls --json=1", "--json takes no value"},
         {"trace show --limit 3 x", "unknown option '--limit'; `prog help trace show` lists them"},
@@ -276,8 +297,9 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),   cmocka_unit_test(test_presets),  cmocka_unit_test(test_rest),
-        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_too_many), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_values), cmocka_unit_test(test_units),    cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_rest),   cmocka_unit_test(test_mistakes), cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -437,6 +437,37 @@ static void many_spans(void **state)
     free(text);
 }
 
+static void count_line(void *arg, enum ah_log_level level, const char *line, size_t n)
+{
+    (void)level;
+    (void)n;
+    *(int *)arg += strstr(line, "more than 25000 spans") != NULL;
+}
+
+/* What LangSmith may not show is said once, at the first span too many; the spans are journalled all the same. */
+static void long_traces_are_warned_of(void **state)
+{
+    (void)state;
+    int said = 0;
+    struct ah_log log = {.level = AH_LOG_WARN, .sink = count_line, .arg = &said};
+    core.log = &log;
+    struct ah_run *run = start("long"); /* its root is the first span */
+    for (int i = 1; i < 25000; i++) {
+        struct ah_span *s = ah_span_start(run, NULL, AH_SPAN_TOOL, "s", NULL, 0);
+        ah_span_end(s, NULL, 0, NULL);
+        ah_span_unref(s);
+    }
+    assert_int_equal(said, 0);
+    for (int i = 0; i < 3; i++) {
+        struct ah_span *s = ah_span_start(run, NULL, AH_SPAN_TOOL, "s", NULL, 0);
+        assert_non_null(s);
+        ah_span_unref(s);
+        assert_int_equal(said, 1);
+    }
+    ah_run_end(run, NULL, 0, NULL);
+    core.log = &quiet;
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -453,6 +484,7 @@ int main(void)
         TEST(misspelt),
         TEST(draws_the_tree),
         TEST(many_spans),
+        TEST(long_traces_are_warned_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
