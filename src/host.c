@@ -6,6 +6,7 @@
 #include "host.h"
 
 #include "config.h"
+#include "ext.h"
 #include "http.h"
 #include "langsmith.h"
 #include "limits.h"
@@ -292,6 +293,9 @@ static int open_core(struct ah_host *h, const struct ah_host_opts *opts, struct 
     h->core.loop = ah_loop_new(err);
     if (!h->core.loop)
         return -1;
+    h->lua.ext = ah_ext_open(h->core.loop);
+    if (!h->lua.ext)
+        return ah_err_set(err, AH_MEMORY, "out of memory");
     h->core.config = opts->flags & AH_HOST_NO_ENVIRONMENT ? ah_config_new_alone(h->core.secrets, &h->log)
                                                           : ah_config_new(h->core.secrets, &h->log);
     if (!h->core.config)
@@ -353,10 +357,8 @@ static int start_emulator(struct ah_host *h, const char *scenario, struct ah_err
     return rc;
 }
 
-/* A caller's struct that begins with its size, as ours: what it does not have is zero; what we do not know must
- * be. -1: err. */
-static int read_sized(void *to, size_t known, size_t least, const void *from, const char *name,
-                      struct ah_error *err)
+int ah_host_read_sized(void *to, size_t known, size_t least, const void *from, const char *name,
+                       struct ah_error *err)
 {
     size_t given = from ? *(const size_t *)from : 0;
     memset(to, 0, known);
@@ -370,6 +372,12 @@ static int read_sized(void *to, size_t known, size_t least, const void *from, co
     return 0;
 }
 
+void ah_host_tell(struct ah_host_error *to, const struct ah_error *err)
+{
+    if (to)
+        ah_runner_error(to, err, NULL);
+}
+
 static int check_flags(unsigned flags, unsigned known, const char *name, struct ah_error *err)
 {
     if ((flags & ~known) == 0)
@@ -380,7 +388,7 @@ static int check_flags(unsigned flags, unsigned known, const char *name, struct 
 
 static int read_opts(struct ah_host_opts *o, const struct ah_host_opts *given, struct ah_error *err)
 {
-    if (read_sized(o, sizeof *o, OPTS_LEAST, given, "ah_host_opts", err) != 0)
+    if (ah_host_read_sized(o, sizeof *o, OPTS_LEAST, given, "ah_host_opts", err) != 0)
         return -1;
     return check_flags(o->flags, 2 * AH_HOST_COLOR - 1, "ah_host_opts", err);
 }
@@ -414,8 +422,7 @@ struct ah_host *ah_host_new(const struct ah_host_opts *given, struct ah_host_err
             h = NULL;
         }
     }
-    if (error)
-        ah_runner_error(error, &err, NULL);
+    ah_host_tell(error, &err);
     ah_err_drop(&err);
     return h;
 }
@@ -448,6 +455,7 @@ static void close_core(struct ah_host *h)
     ah_store_close(h->core.store);
     ah_scripts_free(h->lua.scripts);
     ah_config_free(h->core.config);
+    ah_ext_close(h->lua.ext); /* what other threads finish from now on is thrown away */
     ah_loop_free(h->core.loop);
     h->log.secrets = NULL;
     ah_secret_free(h->core.secrets);
@@ -566,7 +574,7 @@ char *ah_host_call(struct ah_host *h, const char *module, const char *function, 
 static int read_run_opts(struct ah_host_run_opts *o, const struct ah_host_run_opts *given,
                          struct ah_error *err)
 {
-    if (read_sized(o, sizeof *o, RUN_OPTS_LEAST, given, "ah_host_run_opts", err) != 0 ||
+    if (ah_host_read_sized(o, sizeof *o, RUN_OPTS_LEAST, given, "ah_host_run_opts", err) != 0 ||
         check_flags(o->flags, 2 * AH_HOST_RUN_JSON - 1, "ah_host_run_opts", err) != 0)
         return -1;
     if (!o->path)

@@ -12,12 +12,6 @@
 #define READY_ROUNDS 64 /* then poll once without waiting, so that a busy task starves nobody */
 #define AFTER_COUNT 256 /* the same, of what waits for the others */
 
-struct post {
-    void (*fn)(void *arg);
-    void *arg;
-    struct post *next;
-};
-
 struct ah_loop {
     uv_loop_t uv;
     uv_async_t wake;
@@ -35,7 +29,7 @@ struct ah_loop {
     int work;   /* items on other threads, or done and not yet reported */
 
     pthread_mutex_t lock; /* guards posts */
-    struct post *posts, **posts_tail;
+    struct ah_post *posts, **posts_tail;
 };
 
 static void list_init(struct ah_ready *head)
@@ -98,14 +92,16 @@ static bool run_after(struct ah_loop *loop)
 static void take_posts(struct ah_loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
-    struct post *p = loop->posts;
+    struct ah_post *p = loop->posts;
     loop->posts = NULL;
     loop->posts_tail = &loop->posts;
     pthread_mutex_unlock(&loop->lock);
     while (p) {
-        struct post *next = p->next;
+        struct ah_post *next = p->next;
+        bool heap = p->heap; /* one of somebody's own may be gone after fn */
         p->fn(p->arg);
-        free(p);
+        if (heap)
+            free(p);
         p = next;
     }
 }
@@ -418,17 +414,23 @@ void ah_watch_background(struct ah_watch *w, bool background)
 
 /* --- other threads ------------------------------------------------------------------------------ */
 
-int ah_loop_post(struct ah_loop *loop, void (*fn)(void *arg), void *arg)
+void ah_loop_post_own(struct ah_loop *loop, struct ah_post *p)
 {
-    struct post *p = malloc(sizeof *p);
-    if (!p)
-        return -1;
-    *p = (struct post){.fn = fn, .arg = arg};
+    p->next = NULL;
     pthread_mutex_lock(&loop->lock);
     *loop->posts_tail = p;
     loop->posts_tail = &p->next;
     pthread_mutex_unlock(&loop->lock);
     uv_async_send(&loop->wake);
+}
+
+int ah_loop_post(struct ah_loop *loop, void (*fn)(void *arg), void *arg)
+{
+    struct ah_post *p = malloc(sizeof *p);
+    if (!p)
+        return -1;
+    *p = (struct ah_post){.fn = fn, .arg = arg, .heap = true};
+    ah_loop_post_own(loop, p);
     return 0;
 }
 

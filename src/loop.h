@@ -77,6 +77,14 @@ void ah_watch_background(struct ah_watch *w, bool background);
 
 /* From any thread: runs fn(arg) on the owner thread in a later ready phase. -1: no memory. */
 int ah_loop_post(struct ah_loop *loop, void (*fn)(void *arg), void *arg);
+/* The same without memory of its own: *p (fn and arg set) must stay until fn is called, which may free it. */
+struct ah_post {
+    void (*fn)(void *arg);
+    void *arg;
+    struct ah_post *next;
+    bool heap; /* of ah_loop_post */
+};
+void ah_loop_post_own(struct ah_loop *loop, struct ah_post *p);
 /* Runs work(arg) on another thread, then done(arg) in the ready phase of the owner. Counts as
  * something that is left to do. -1: no memory. */
 int ah_loop_work(struct ah_loop *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg);

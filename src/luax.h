@@ -16,6 +16,7 @@ struct ah_scalekit;
 struct ah_langsmith;
 struct ah_scripts;
 struct ah_script_run;
+struct ah_ext_box;
 
 /* What the bindings of one lua_State need. Filled by host.c before any script runs. */
 struct ah_lua {
@@ -26,6 +27,7 @@ struct ah_lua {
     struct ah_scalekit *scalekit;
     struct ah_langsmith *langsmith;
     struct ah_scripts *scripts;
+    struct ah_ext_box *ext; /* of modules that other programs add */
     const struct ah_script_run *script; /* NULL: no script of a user runs */
     bool exit_requested;                /* by os.exit: the host ends everything in order */
     int exit_code;
