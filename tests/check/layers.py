@@ -15,7 +15,7 @@ import sys
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
     "json sse url multipart dotenv options completion proxy schema strict",
-    "op loop http server store store_* openspan queue live trace config core scripts tracing",
+    "op loop child http server store store_* openspan queue live trace config core scripts tracing",
     "openai oa* provider chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
