@@ -233,13 +233,13 @@ static void on_exit_ready(struct ah_watch *w, int events)
     (void)events;
     if (waitpid(c->pid, &c->status, WNOHANG) <= 0)
         return;
-    c->exited = true;
     ah_watch_stop(&c->exit_watch);
-    ah_timer_stop(&c->patience);
     stop_writing(c);
-    on_out(&c->out_watch, 0); /* what it wrote last; a grandchild may hold the other end open for ever */
+    on_err(&c->err_watch, 0); /* what it wrote last; a grandchild may hold the other ends open for ever */
+    on_out(&c->out_watch, 0);
+    c->exited = true;
+    ah_timer_stop(&c->patience);
     close_out(c);
-    on_err(&c->err_watch, 0);
     close_err(c);
     tell_end(c);
 }
