@@ -54,11 +54,16 @@ static int k_flush(lua_State *L, int status, lua_KContext idx)
     return 1;
 }
 
-static int l_flush(lua_State *L)
+int ah_lua_langsmith_flush(lua_State *L)
 {
     ah_task_check(L, "langsmith.flush");
     int64_t ms = read_timeout(L, 1, FLUSH_S);
     return k_flush(L, LUA_OK, ah_task_push_op(L, ah_langsmith_flush(service_of(L), ms)));
+}
+
+static int l_flush(lua_State *L)
+{
+    return ah_lua_langsmith_flush(L);
 }
 
 /* --- reading ------------------------------------------------------------------------------------- */
@@ -124,7 +129,11 @@ static int l_run_url(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"flush", l_flush}, {"read_run", l_read_run}, {"run_url", l_run_url}, {"verify", l_verify}, {NULL, NULL},
+    {"flush", l_flush},
+    {"read_run", l_read_run},
+    {"run_url", l_run_url},
+    {"verify", l_verify},
+    {NULL, NULL},
 };
 
 int luaopen_host_langsmith(lua_State *L)

@@ -4,6 +4,8 @@
 
 #include <lua.h>
 
+/* langsmith.flush, which is trace.flush, too. */
+int ah_lua_langsmith_flush(lua_State *L);
 int luaopen_host_langsmith(lua_State *L);
 
 #endif

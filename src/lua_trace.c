@@ -3,7 +3,10 @@
  * traced as its text. */
 #include "lua_trace.h"
 
+#include "baggage.h"
 #include "json.h"
+#include "lua_anonymize.h"
+#include "lua_langsmith.h"
 #include "luajson.h"
 #include "task.h"
 
@@ -12,6 +15,7 @@
 
 #define SCOPE_MT "host.trace.scope"
 #define TEXT_BYTES ((size_t)64 << 20) /* of one value as JSON */
+#define HEADER_BYTES ((size_t)32 << 10)
 #define LOSSY_DEPTH 32
 
 /* --- Lua values as JSON, whatever they are ----------------------------------------------------------- */
@@ -438,14 +442,85 @@ static int l_current(lua_State *L)
     struct ah_span *span = current_span(L);
     if (!span)
         return 0;
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 6);
     lua_pushstring(L, ah_span_id(span));
     lua_setfield(L, -2, "id");
-    lua_pushstring(L, ah_run_id(ah_span_run(span)));
+    lua_pushstring(L, ah_run_trace_id(ah_span_run(span)));
     lua_setfield(L, -2, "trace_id");
+    lua_pushstring(L, ah_run_id(ah_span_run(span)));
+    lua_setfield(L, -2, "run_id");
+    lua_pushstring(L, ah_run_project(ah_span_run(span)));
+    lua_setfield(L, -2, "project");
+    lua_pushstring(L, ah_span_dotted_order(span));
+    lua_setfield(L, -2, "dotted_order");
     lua_pushstring(L, ah_span_name(span));
     lua_setfield(L, -2, "name");
     return 1;
+}
+
+/* The headers that let another process go on with this trace. Empty when nothing is traced. */
+static int l_headers(lua_State *L)
+{
+    struct ah_span *span = current_span(L);
+    lua_createtable(L, 0, 2);
+    if (!span)
+        return 1;
+    struct ah_buf *tags = ah_luax_guard_buf(L, TEXT_BYTES);
+    struct ah_buf *metadata = ah_luax_guard_buf(L, TEXT_BYTES);
+    struct ah_buf *value = ah_luax_guard_buf(L, HEADER_BYTES);
+    struct ah_json list = {0}, object = {0};
+    ah_buf_addc(tags, '[');
+    ah_buf_addc(metadata, '{');
+    ah_span_baggage(span, tags, metadata);
+    ah_buf_addc(tags, ']');
+    ah_buf_addc(metadata, '}');
+    ah_json_check(ah_buf_str(tags), tags->n, 0, &list, NULL);
+    ah_json_check(ah_buf_str(metadata), metadata->n, 0, &object, NULL);
+    lua_pushvalue(L, -4);
+    lua_pushstring(L, ah_span_dotted_order(span));
+    lua_setfield(L, -2, "langsmith-trace");
+    if (ah_baggage_write(object, list, ah_run_project(ah_span_run(span)), value) == 0 && value->n) {
+        lua_pushlstring(L, value->p, value->n);
+        lua_setfield(L, -2, "baggage");
+    }
+    return 1;
+}
+
+static int l_event(lua_State *L)
+{
+    size_t n;
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 2);
+    if (!lua_isnil(L, 2))
+        luaL_checktype(L, 2, LUA_TTABLE);
+    const char *text = push_object(L, "values", 2, !lua_isnil(L, 2), &n);
+    ah_span_event_with(current_span(L), name, text, n);
+    return 0;
+}
+
+static int l_attach(lua_State *L)
+{
+    size_t n;
+    const char *name = luaL_checkstring(L, 1), *type = luaL_checkstring(L, 2);
+    const char *bytes = luaL_checklstring(L, 3, &n);
+    struct ah_error err = {0};
+    if (ah_span_attach(current_span(L), name, type, bytes, n) == 0)
+        return 0;
+    ah_err_set(&err, AH_INVALID, "'%.60s' cannot be attached: %s", name,
+               n > AH_ATTACHMENT_BYTES ? "it is larger than 16 MB"
+                                       : "names may hold no dot, quote or backslash; types no quote");
+    ah_luax_push_error(L, &err);
+    return lua_error(L);
+}
+
+/* (fn): what may be seen of this run's texts. */
+static int l_anonymizer(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    struct ah_run *run = ah_task_run(L);
+    if (run && ah_run_traced(run))
+        ah_lua_anonymize_set(L, 1, run);
+    return 0;
 }
 
 static int l_tags(lua_State *L)
@@ -504,19 +579,72 @@ static int l_keep_local(lua_State *L)
 
 /* --- runs of their own -------------------------------------------------------------------------------------------- */
 
-static const char *const run_fields[] = {"name", "identifier", "tags", "metadata", "inputs", "project", NULL};
+static const char *const run_fields[] = {
+    "name", "identifier", "tags", "metadata", "inputs", "project", "headers", "reference_example_id", NULL};
+
+/* Of a request's headers, names in lower case: the run above, and what its caller said. Leaves texts on the
+ * stack. `tags` becomes a table of them, or nil, on top. */
+static void read_headers(lua_State *L, int opts, struct ah_run_opts *o)
+{
+    size_t n;
+    struct ah_json list = {0};
+    if (lua_getfield(L, opts, "headers") == LUA_TNIL)
+        return;
+    luaL_checktype(L, -1, LUA_TTABLE);
+    int headers = lua_gettop(L);
+    struct ah_buf *metadata = ah_luax_guard_buf(L, TEXT_BYTES);
+    struct ah_buf *tags = ah_luax_guard_buf(L, TEXT_BYTES);
+    struct ah_buf *project = ah_luax_guard_buf(L, HEADER_BYTES);
+    if (lua_getfield(L, headers, "langsmith-trace") == LUA_TSTRING)
+        o->parent = lua_tostring(L, -1);
+    if (!o->parent) { /* a stranger's baggage */
+        lua_pushnil(L);
+        return;
+    }
+    if (lua_getfield(L, headers, "baggage") == LUA_TSTRING) {
+        const char *p = lua_tolstring(L, -1, &n);
+        ah_baggage_read(p, n, metadata, tags, project);
+    }
+    if (metadata->n)
+        o->metadata = lua_pushlstring(L, metadata->p, metadata->n);
+    if (project->n && !o->project)
+        o->project = lua_pushlstring(L, project->p, project->n);
+    ah_json_check(ah_buf_str(tags), tags->n, 0, &list, NULL);
+    ah_luajson_push(L, list); /* absent: nil */
+}
+
+/* The strings of a table as a C array, pushed; NULL for anything else. */
+static const char *const *array_of(lua_State *L, int idx)
+{
+    size_t count = lua_istable(L, idx) ? lua_rawlen(L, idx) : 0, n = 0;
+    if (!count)
+        return NULL;
+    const char **list = lua_newuserdatauv(L, (count + 1) * sizeof *list, 0);
+    for (size_t i = 1; i <= count; i++, lua_pop(L, 1))
+        if (lua_rawgeti(L, idx, (lua_Integer)i) == LUA_TSTRING)
+            list[n++] = lua_tostring(L, -1); /* the table holds it */
+    list[n] = NULL;
+    return list;
+}
 
 /* Reads options and inputs, pushes what they borrow, and starts the run. */
 static struct ah_run *start_run(lua_State *L, struct ah_run *around, int opts, int fn, struct ah_error *err)
 {
     struct ah_run_opts o = {.script = "", .traced = !around || ah_run_traced(around)};
     int top = lua_gettop(L);
-    luaL_checkstack(L, 16, NULL);
+    luaL_checkstack(L, 32, NULL);
     o.name = ah_luax_str(L, opts, "name", around ? ah_run_name(around) : "run");
     o.identifier = ah_luax_str(L, opts, "identifier", around ? ah_run_identifier(around) : NULL);
-    o.project = ah_luax_str(L, opts, "project", around ? ah_run_project(around) : NULL);
+    o.project = ah_luax_str(L, opts, "project", NULL);
+    o.reference_example_id = ah_luax_str(L, opts, "reference_example_id", NULL);
+    o.around = around;
+    read_headers(L, opts, &o);
+    o.tags = array_of(L, lua_gettop(L));
+    if (!o.project && around)
+        o.project = ah_run_project(around);
     size_t n;
-    o.metadata = push_members(L, opts, "metadata", &n);
+    if (!o.metadata) /* else it is laid over what the headers say, later */
+        o.metadata = push_members(L, opts, "metadata", &n);
     push_tags(L, opts);
     o.inputs = push_members(L, opts, "inputs", &o.inputs_n);
     if (!o.inputs)
@@ -554,6 +682,11 @@ static const luaL_Reg functions[] = {{"span", l_span},
                                      {"name", l_name},
                                      {"set", l_set},
                                      {"run", l_run},
+                                     {"headers", l_headers},
+                                     {"event", l_event},
+                                     {"attach", l_attach},
+                                     {"anonymizer", l_anonymizer},
+                                     {"flush", ah_lua_langsmith_flush},
                                      {NULL, NULL}};
 
 int luaopen_host_trace(lua_State *L)

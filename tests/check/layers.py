@@ -14,7 +14,7 @@ import sys
 # Files by layer. A new file in src/ must be placed here; a name ending with * takes all that begin so.
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
-    "json sse url multipart dotenv options completion proxy schema strict",
+    "json sse url multipart dotenv options completion proxy schema strict baggage",
     "op loop child http server store store_* openspan queue live trace config core scripts tracing",
     "openai oa* provider chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",

@@ -1,5 +1,10 @@
 // npm langsmith against the emulator: what it uploads is read back; each refusal's status and text.
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
 import { Client, RunTree } from 'langsmith';
 import { traceable } from 'langsmith/traceable';
 import { wrapOpenAI } from 'langsmith/wrappers/openai';
@@ -52,6 +57,37 @@ export async function run({ url, env }) {
     eq((await list('tree', { isRoot: true })).map(r => r.id), [root.id]);
     const project = await client.readProject({ projectName: 'tree' });
     eq(await client.getRunUrl({ run: root }), `http://localhost:3000/o/${project.tenant_id}/projects/p/${project.id}/r/${root.id}?poll=true`);
+  });
+
+  await test('langsmith: a trace goes on between processes, both ways', async () => {
+    const parent = new RunTree({ name: 'node', run_type: 'chain', client, project_name: 'across', tags: ['a', 'b c'], tracingEnabled: true,
+      extra: { metadata: { thread_id: 'th-ü', n: 1 } } });
+    await parent.postRun();
+    const script = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'agenthost-')), 'callee.lua');
+    fs.writeFileSync(script, `
+      local trace, json = require "host.trace", require "host.json"
+      local headers = json.decode(require("host.script").args()[1])
+      return trace.run({ name = "lua", headers = headers, tags = { "own" } }, function()
+        return json.encode { headers = trace.headers(), here = trace.current() }
+      end)`);
+    const { stdout } = await promisify(execFile)(process.env.AGENTHOST || '../../build/agenthost', ['run', '-q', script, JSON.stringify(parent.toHeaders())],
+      { env: { ...process.env, ...env, LANGSMITH_TRACING: 'true', AGENTHOST_HOME: path.dirname(script) } });
+    const { headers, here } = JSON.parse(stdout);
+    const child = RunTree.fromHeaders(headers, { client, tracingEnabled: true });
+    eq([child.trace_id, child.id, child.dotted_order], [parent.trace_id, here.id, here.dotted_order]);
+    const last = child.createChild({ name: 'node again', run_type: 'tool' });
+    eq([last.project_name, last.extra.metadata.thread_id, last.extra.metadata.n], ['across', 'th-ü', 1]);
+    eq([...child.tags].sort(), ['a', 'b c', 'own']);
+    await last.postRun();
+    await last.end({ ok: true });
+    await last.patchRun();
+    await parent.end({});
+    await parent.patchRun();
+    await client.awaitPendingTraceBatches();
+    const runs = await list('across');
+    eq(runs.map(r => [r.name, r.parent_run_id ?? null]), [['node', null], ['lua', parent.id], ['node again', here.id]]);
+    eq(runs[1].extra.metadata.thread_id, 'th-ü');
+    eq([...runs[1].tags].sort(), ['a', 'b c', 'own']);
   });
 
   await test('langsmith: a failing function is a run with an error', async () => {

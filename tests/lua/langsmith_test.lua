@@ -68,6 +68,102 @@ t.test("many runs arrive", function()
   for _, i in ipairs { 1, 60, 120 } do t.eq(langsmith.read_run(ids[i]).name, "many") end
 end)
 
+t.test("a thread's id and tags are on every span", function()
+  local ids = {}
+  trace.run({ name = "outer", metadata = { thread_id = "th-1" }, tags = { "a" } }, function()
+    ids[1] = trace.current().id
+    trace.span("inner", function() ids[2] = trace.current().id end)
+    trace.metadata { late = true }
+    trace.span("after", function()
+      ids[3] = trace.current().id
+      trace.event("seen", { n = 1 })
+      trace.attach("note", "text/plain", "hello\0")
+    end)
+  end)
+  langsmith.flush()
+  for i = 1, 3 do
+    local got = langsmith.read_run(ids[i])
+    t.eq(got.extra.metadata.thread_id, "th-1")
+    t.eq(got.tags, { "a" })
+    t.eq(got.extra.metadata.late, i ~= 2 or nil)
+  end
+  t.eq(langsmith.read_run(ids[3]).events[1].kwargs.n, 1)
+  t.raises("cannot be attached", trace.attach, "a.b", "text/plain", "x")
+end)
+
+t.test("a run goes on with the trace of its caller", function()
+  local headers, above, id
+  trace.run({ name = "caller", metadata = { session_id = "s ü" }, tags = { "x", "y z" }, project = "p/1" }, function()
+    headers = trace.headers()
+    above = trace.current()
+  end)
+  t.eq(headers["langsmith-trace"], above.dotted_order)
+  t.match(headers.baggage, "langsmith%-metadata=%%7B")
+  trace.run({ name = "callee", headers = headers, metadata = { mine = 1 } }, function()
+    local here = trace.current()
+    id = here.id
+    t.eq(here.trace_id, above.trace_id)
+    t.eq(here.run_id, here.id)
+    t.eq(here.project, "p/1")
+  end)
+  t.eq(trace.flush(), true)
+  local got = langsmith.read_run(id)
+  t.eq(got.parent_run_id, above.id)
+  t.eq(got.trace_id, above.trace_id)
+  t.eq(got.tags, { "x", "y z" })
+  t.eq(got.extra.metadata.session_id, "s ü")
+  t.eq(got.extra.metadata.mine, 1)
+  -- A stranger's headers change nothing.
+  for _, h in ipairs { {}, { baggage = headers.baggage }, { ["langsmith-trace"] = "x" }, { ["langsmith-trace"] = "" } } do
+    trace.run({ headers = h }, function()
+      local here = trace.current()
+      t.eq(here.trace_id, here.id)
+    end)
+  end
+  t.raises("table expected", trace.run, { headers = 1 }, print)
+end)
+
+t.test("an anonymizer decides what leaves", function()
+  local ids, paths = {}, {}
+  trace.run({ name = "private", inputs = { mail = "from bob" } }, function()
+    trace.anonymizer(function(text, path)
+      paths[path] = true
+      if text == "fail" then error("no") end
+      return (text:gsub("bob", "NAME"))
+    end)
+    ids[1] = trace.current().id
+    trace.span("kept", { inputs = { a = { "bob", 1 } }, metadata = { m = "bob" } }, function()
+      ids[2] = trace.current().id
+      return { b = "bob\n" }
+    end)
+    trace.span("withheld", { inputs = { a = "fail" } }, function()
+      ids[3] = trace.current().id
+      return { b = "x" }
+    end)
+    pcall(trace.span, "failed", function()
+      ids[4] = trace.current().id
+      error("bob was here", 0)
+    end)
+    trace.run({ name = "inside", inputs = { a = "bob" } }, function() ids[5] = trace.current().id end)
+    t.eq(langsmith.flush(), true)
+    t.err("not_found", langsmith.read_run(ids[2]))
+    return { answer = "for bob" }
+  end)
+  t.eq(langsmith.flush(), true)
+  t.eq(langsmith.read_run(ids[1]).inputs.mail, "from NAME")
+  t.eq(langsmith.read_run(ids[1]).outputs.answer, "for NAME")
+  local kept = langsmith.read_run(ids[2])
+  t.eq(kept.inputs.a, { "NAME", 1 })
+  t.eq(kept.outputs.b, "NAME\n")
+  t.eq(kept.extra.metadata.m, "NAME")
+  t.eq(next(langsmith.read_run(ids[3]).inputs), nil)
+  t.eq(langsmith.read_run(ids[3]).outputs.b, "x")
+  t.eq(langsmith.read_run(ids[4]).error, "NAME was here")
+  t.eq(langsmith.read_run(ids[5]).inputs.a, "NAME")
+  t.ok(paths["inputs.a[1]"] and paths["outputs.b"] and paths["extra.metadata.m"])
+  t.raises("function expected", trace.anonymizer, {})
+end)
+
 t.test("the page of a run", function()
   local id = run {}
   langsmith.flush()

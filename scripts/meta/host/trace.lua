@@ -35,18 +35,52 @@ function trace.traceable(fn, opts) end
 
 ---@class host.trace.Current
 ---@field id string
----@field trace_id string
 ---@field name string
+---@field trace_id string
+---@field run_id string         of this run's root; not the trace_id where the run goes on with another process's trace
+---@field project string
+---@field dotted_order string
 
 ---The span this code runs in (the run's root, when no other); nil when nothing is traced.
 ---@return host.trace.Current|nil
 function trace.current() end
 
----Adds tags to the run.
+---The headers `langsmith-trace` and `baggage`, for a request to a process that shall go on with this trace. Empty when
+---nothing is traced.
+---@return table<string, string>
+function trace.headers() end
+
+---Notes on the current span that something happened now.
+---@param name string
+---@param values? table
+function trace.event(name, values) end
+
+---Puts a file beside the current span. It is sent with it, unless inputs or outputs are hidden or the run has an
+---anonymizer. Raises when the name holds a dot, quote or backslash, or it is larger than 16 MB.
+---@param name string
+---@param type string   "image/png"
+---@param bytes string
+function trace.attach(name, type, bytes) end
+
+---From now on, what is sent and shown of this run (and of runs started inside it) is what fn makes of it: fn is called
+---for each text in inputs, outputs, errors, metadata and events with the text and its place ("outputs.messages[1].content"),
+---and returns another text, or nil to keep it. The journal on this machine keeps both. Such a run is sent when it has
+---ended. fn must not wait; when it fails, what it was given is withheld. Call it before anything else.
+---@param fn fun(text: string, path: string): string?
+function trace.anonymizer(fn) end
+
+---The same as `host.langsmith.flush`.
+---@param timeout? number seconds, 5 by default
+---@return true?
+---@return host.Error? err
+function trace.flush(timeout) end
+
+---Adds tags to the run. Spans that begin afterwards carry them, too.
 ---@param ... string
 function trace.tags(...) end
 
----Adds metadata to the run; a key that is there already is replaced.
+---Adds metadata to the run; a key that is there already is replaced. Spans that begin afterwards carry it, too: so a
+---`thread_id` (or `session_id`, `conversation_id`) makes all of them one thread in LangSmith.
 ---@param values table
 function trace.metadata(values) end
 
@@ -74,6 +108,9 @@ function trace.set(opts) end
 ---@field metadata? table
 ---@field inputs? table         instead of the arguments
 ---@field project? string
+---@field headers? table<string, string>   of a request that this run answers, names in lower case (`req.headers`): it goes
+---on with the trace that `langsmith-trace` and `baggage` name, if they do
+---@field reference_example_id? string     the example of a dataset that this run is an experiment with
 
 ---Calls fn(...) in this task as a run of its own, with a trace and an identifier of its own, and returns its results.
 ---@param opts host.trace.RunOptions
