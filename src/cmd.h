@@ -10,7 +10,7 @@
 
 /* Options that every command understands. */
 struct ah_cmd_options {
-    bool json, emulate, no_trace, no_journal, quiet, verbose, verify, stream, color;
+    bool open, json, emulate, no_trace, no_journal, quiet, verbose, verify, stream, color;
     const char *env_file, *user, *model, *project, *scripts_dir, *scenario;
     const char *tags[AH_OPTIONS_REPEAT_MAX + 1];
     const char *meta[AH_OPTIONS_REPEAT_MAX + 1]; /* "k=v" */

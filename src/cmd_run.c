@@ -100,9 +100,10 @@ static void flush_traces(struct ah_cmd_ctx *ctx)
 {
     int64_t waiting = ah_host_flush(ctx->host, (int)(ctx->options->flush * 1000));
     if (waiting > 0)
-        ah_log_line(ctx->core->log, AH_LOG_WARN,
-                    "%lld span%s waiting in the journal: the next run sends %s (or: agenthost trace push last)",
-                    (long long)waiting, waiting == 1 ? "" : "s", waiting == 1 ? "it" : "them");
+        ah_log_line(
+            ctx->core->log, AH_LOG_WARN,
+            "%lld span%s waiting in the journal: the next run sends %s (or: agenthost trace push last)",
+            (long long)waiting, waiting == 1 ? "" : "s", waiting == 1 ? "it" : "them");
 }
 
 static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
@@ -149,6 +150,7 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         {"max-tokens", number_text(tokens, (double)o->max_tokens, 1)},
         {"max-cost", number_text(cost, o->max_cost, DBL_MIN)},
         {"auth-timeout", number_text(patience, o->auth_timeout, 0)},
+        {"open", o->open ? "true" : NULL},
         {"interactive", isatty(STDIN_FILENO) && isatty(STDERR_FILENO) ? "true" : NULL},
         {"max-time", number_text(time, o->max_time, DBL_MIN)},
         {NULL, NULL},

@@ -3,6 +3,7 @@
  * Must not give out the value of a secret. */
 #include "lua_host.h"
 
+#include "child.h"
 #include "config.h"
 #include "hash.h"
 #include "limits.h"
@@ -259,20 +260,21 @@ static int l_folder(lua_State *L)
     return 1;
 }
 
+/* A flag of the command line; NULL: not given. */
+static const char *option_of(lua_State *L, const char *name)
+{
+    if (strcmp(name, "user") == 0)
+        return script_of(L)->identifier;
+    for (const struct ah_host_pair *o = script_of(L)->options; o->name; o++)
+        if (strcmp(o->name, name) == 0)
+            return o->value;
+    return NULL;
+}
+
 static int l_option(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1);
-    if (strcmp(name, "user") == 0) {
-        lua_pushstring(L, script_of(L)->identifier);
-        return 1;
-    }
-    for (const struct ah_host_pair *o = script_of(L)->options; o->name; o++) {
-        if (strcmp(o->name, name) == 0) {
-            lua_pushstring(L, o->value);
-            return 1;
-        }
-    }
-    return 0;
+    lua_pushstring(L, option_of(L, luaL_checkstring(L, 1)));
+    return 1;
 }
 
 static void release_file(void *p)
@@ -364,12 +366,56 @@ static int l_list(lua_State *L)
     return 1;
 }
 
+/* --- a link for the person who sits here --------------------------------------------------------------- */
+
+#define OPENER_MT "host.opener"
+
+struct opener_box {
+    struct ah_child *child;
+};
+
+static int m_opener_gc(lua_State *L)
+{
+    struct opener_box *box = luaL_checkudata(L, 1, OPENER_MT);
+    ah_child_free(box->child);
+    box->child = NULL;
+    return 0;
+}
+
+/* Only where the person asked for it (--open): a script may not open windows by itself. The browser gets a session of
+ * its own, so it outlives this program. */
+static int l_open_link(lua_State *L)
+{
+    const char *link = luaL_checkstring(L, 1);
+    struct ah_error err = {0};
+    luaL_argcheck(L, strncmp(link, "https://", 8) == 0 || strncmp(link, "http://", 7) == 0, 1,
+                  "an http(s) address expected");
+    if (!option_of(L, "open")) {
+        ah_err_set(&err, AH_CONFIG, "links are opened only with --open");
+        return ah_luax_fail(L, &err);
+    }
+    ah_luax_class(L, OPENER_MT, NULL, m_opener_gc);
+    struct opener_box *box = ah_luax_new(L, sizeof *box, 0, OPENER_MT);
+    const char *argv[] = {"setsid", "-f", "xdg-open", link, NULL};
+    struct ah_child_opts opts = {.argv = argv, .log = core_of(L)->log};
+    box->child = ah_child_start(core_of(L)->loop, &opts, &err);
+    if (!box->child)
+        return ah_luax_fail(L, &err);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, OPENER_MT ".kept");
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static const luaL_Reg host_lib[] = {
-    {"base64", l_base64}, {"config", l_config},     {"emulated", l_emulated},
-    {"log", l_log},       {"memory", l_memory},     {"random", l_random},
-    {"secret", l_secret}, {"sha256", l_sha256},     {"sorted_pairs", l_sorted_pairs},
-    {"time", l_time},     {"unbase64", l_unbase64}, {"uuid", l_uuid},
-    {NULL, NULL},
+    {"base64", l_base64},       {"config", l_config},
+    {"emulated", l_emulated},   {"log", l_log},
+    {"open_link", l_open_link}, {"memory", l_memory},
+    {"random", l_random},       {"secret", l_secret},
+    {"sha256", l_sha256},       {"sorted_pairs", l_sorted_pairs},
+    {"time", l_time},           {"unbase64", l_unbase64},
+    {"uuid", l_uuid},           {NULL, NULL},
 };
 
 static const luaL_Reg script_lib[] = {

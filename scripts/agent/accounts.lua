@@ -4,6 +4,7 @@
 --
 -- How long: the field auth_timeout, the flag --auth-timeout, else 300 s where a person sits at the terminal and 0
 -- elsewhere: then the run ends with kind needs_auth and exit code 11.
+local host = require "host"
 local scalekit = require "host.scalekit"
 local script = require "host.script"
 local task = require "host.task"
@@ -23,6 +24,10 @@ end
 local function say(connection, identifier, link, seconds)
   io.stderr:write(("agenthost: %s of %s needs authorization; open this link (waiting up to %d s): %s\n")
     :format(connection, identifier, math.ceil(seconds), link))
+  if script.option "open" then
+    local ok, err = host.open_link(link)
+    if not ok then host.log("warn", "the link could not be opened: " .. tostring(err)) end
+  end
 end
 
 local function needs_auth(connection, identifier, status, link)

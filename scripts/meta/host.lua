@@ -34,6 +34,12 @@ function host.sorted_pairs(t) end
 ---@param text any
 function host.log(level, text) end
 
+---Opens a link in the browser of the person who sits here, if the flag --open was given.
+---@param link string http or https
+---@return boolean?
+---@return host.Error?
+function host.open_link(link) end
+
 ---@param s string
 ---@return string hex
 function host.sha256(s) end

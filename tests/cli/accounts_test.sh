@@ -82,4 +82,21 @@ code=$?
 want_code 0
 want_out "Q3 figures"
 
+begin "--open: the link goes to the browser, once"
+cat >pending.lua <<'LUA'
+return { accounts = { { connector = "gmail", identifier = "user_123", status = "EXPIRED" } } }
+LUA
+mkdir bin
+printf '#!/bin/sh\nprintf "%%s\\n" "$1" >>"%s/opened"\n' "$PWD" >bin/xdg-open
+chmod +x bin/xdg-open
+before=$PATH
+PATH=$PWD/bin:$PATH
+run run -q --emulate --scenario pending.lua --auth-timeout 1 --open "$ROOT/examples/gmail_digest.lua"
+want_code 11
+is "links opened" "$(grep -c '^http://127.0.0.1.*/magicLink/' opened)" 1
+run run -q --emulate --scenario pending.lua --auth-timeout 1 "$ROOT/examples/gmail_digest.lua"
+want_code 11
+is "links opened" "$(grep -c . opened)" 1
+PATH=$before
+
 done_testing
