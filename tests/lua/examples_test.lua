@@ -94,6 +94,12 @@ t.test("the other operations of connectors/ and tools/", function()
   t.eq(call("shout", { text = "a" }), "A")
 end)
 
+t.test("budget.lua", function()
+  local out = run "budget.lua"
+  t.match(out, "^step_limit%. Until then: .*Q3 figures")
+  t.match(out, "%d+ tokens were used")
+end)
+
 t.test("stream.lua", function() t.match(run "stream.lua", "%S") end)
 
 t.test("parallel.lua", function()
