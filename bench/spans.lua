@@ -1,6 +1,6 @@
--- The hot path of tracing: N spans of BYTES each (inputs and outputs together), one after the other, then until all have
--- arrived. The last line of stdout is JSON: microseconds a span as the script feels them (with the last commit), spans a
--- second until they are at the far end, peak memory.
+-- The hot path of tracing: N spans of BYTES each (inputs and outputs together), one after the other, then until all
+-- have arrived. The last line of stdout is JSON: microseconds a span as the script feels them (with the last commit),
+-- spans a second until they are at the far end, peak memory.
 --
 --     agenthost run bench/spans.lua [N [BYTES]]
 local host = require "host"
@@ -15,8 +15,8 @@ local count = math.tointeger(tonumber(args[1] or 20000))
 local bytes = math.tointeger(tonumber(args[2] or 1024))
 if not count or not bytes or count < 1 or bytes < 128 then error "usage: agenthost run bench/spans.lua [N [BYTES]]" end
 
--- {"messages":[{"role":"user","content":"…"}],"n":1} and {"output":"…","i":1}: what is not text takes about 70 bytes. Each
--- text is another one, so that none is stored once for all.
+-- {"messages":[{"role":"user","content":"…"}],"n":1} and {"output":"…","i":1}: what is not text takes about 70 bytes.
+-- Each text is another one, so that none is stored once for all.
 local half = ("x"):rep((bytes - 70) // 2)
 
 local leaf = trace.traceable(function(i)

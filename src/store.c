@@ -151,6 +151,8 @@ static int write_queue(struct ah_store *s)
         for (size_t i = 0; rc == SQLITE_OK && i < s->q.count; i++)
             rc = write_op(s, &s->q.ops[i]);
         ah_fault_at("commit");
+        if (ah_fault_is("damage"))
+            rc = SQLITE_CORRUPT;
         rc = ah_sql_end(s, rc);
         ah_fault_at("committed");
     }
