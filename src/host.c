@@ -211,6 +211,7 @@ static int build_state(lua_State *L)
         ah_sandbox_redirect(L, h->out, h->err);
     ah_sandbox_freeze(L);
     ah_sandbox_new_env(L);
+    h->lua.require = ah_sandbox_require;
     return 0;
 }
 

@@ -79,6 +79,40 @@ void ah_lua_oaopts_read_call(lua_State *L, int idx, struct ah_lua_oaopts *to)
     lua_settop(L, top);
 }
 
+/* (model) -> its row in agent.prices, or nil */
+static int l_price_of(lua_State *L)
+{
+    ah_lua_of(L)->require(L, "agent.prices");
+    lua_getfield(L, -1, "of");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* What tokens cost: as given, false for unknown; else as the file agent/prices.lua says, if there is one. */
+static void read_price(lua_State *L, int idx, struct ah_lua_oaopts *to)
+{
+    struct ah_error err = {0};
+    int top = lua_gettop(L);
+    int type = lua_getfield(L, idx, "price");
+    if (type == LUA_TNIL && ah_lua_of(L)->require && lua_getfield(L, idx, "model") == LUA_TSTRING) {
+        lua_pushcfunction(L, l_price_of);
+        lua_insert(L, -2);
+        if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+            lua_settop(L, top); /* a script without that file, or one of its own */
+    } else if (type != LUA_TNIL && type != LUA_TTABLE && (type != LUA_TBOOLEAN || lua_toboolean(L, -1))) {
+        luaL_error(L, "bad field 'price' (table or false expected, got %s)", luaL_typename(L, -1));
+    }
+    if (lua_gettop(L) > top && lua_type(L, -1) == LUA_TTABLE) {
+        int row = lua_gettop(L);
+        struct ah_buf *json = ah_luax_guard_buf(L, TEXT_BYTES);
+        if (ah_luajson_encode(L, row, json, NULL, &err) != 0)
+            luaL_error(L, "bad field 'price' (%s)", err.message);
+        ah_lua_oaopts_text(L, &to->price, ah_buf_str(json));
+    }
+    lua_settop(L, top);
+}
+
 void ah_lua_oaopts_read(lua_State *L, int idx, struct ah_lua_oaopts *to)
 {
     int top = lua_gettop(L);
@@ -86,6 +120,7 @@ void ah_lua_oaopts_read(lua_State *L, int idx, struct ah_lua_oaopts *to)
     ah_lua_oaopts_text(L, &to->base_url, base && base[0] ? base : NULL);
     lua_settop(L, top);
     read_key(L, idx, to);
+    read_price(L, idx, to);
     ah_lua_oaopts_read_call(L, idx, to);
 }
 
@@ -95,6 +130,7 @@ void ah_lua_oaopts_copy(lua_State *L, struct ah_lua_oaopts *to, const struct ah_
     ah_lua_oaopts_text(L, &to->api_key, from->api_key);
     ah_lua_oaopts_text(L, &to->name, from->name);
     ah_lua_oaopts_text(L, &to->provider, from->provider);
+    ah_lua_oaopts_text(L, &to->price, from->price);
     to->limits = from->limits;
 }
 
@@ -106,6 +142,7 @@ void ah_lua_oaopts_drop(struct ah_lua_oaopts *o)
     free(o->api_key);
     free(o->name);
     free(o->provider);
+    free(o->price);
     memset(o, 0, sizeof *o);
 }
 
@@ -121,6 +158,7 @@ void ah_lua_oaopts_put(lua_State *L, const struct ah_lua_oaopts *o, struct ah_op
     req->base_url = o->base_url;
     req->api_key = o->api_key;
     req->provider = o->provider;
+    req->price = o->price;
     req->name = o->name;
     req->connect_ms = o->limits.connect_ms;
     req->first_byte_ms = o->limits.first_byte_ms;

@@ -1,4 +1,4 @@
-/* Options that all calls of host.openai share: base_url, api_key, timeout, retry, name, provider. Called by
+/* Options that all calls of host.openai share: base_url, api_key, timeout, retry, name, price, provider. Called by
  * lua_openai.c and lua_oaplain.c. */
 #ifndef AH_LUA_OAOPTS_H
 #define AH_LUA_OAOPTS_H
@@ -11,11 +11,12 @@
 struct ah_lua_oaopts {
     char *base_url, *api_key, *name;
     char *provider; /* JSON, checked */
+    char *price;    /* JSON object of ah_oaprice_put, or NULL */
     struct ah_luahttp_limits limits;
 };
 
 /* Their names, sorted, without a NULL at the end. */
-#define AH_LUA_OAOPTS_NAMES "api_key", "base_url", "name", "provider", "retry", "timeout"
+#define AH_LUA_OAOPTS_NAMES "api_key", "base_url", "name", "price", "provider", "retry", "timeout"
 
 /* Reads those of the table at idx over what *to holds; *to is in nobody's hands but an object's that drops
  * it: this raises. */

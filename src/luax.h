@@ -27,9 +27,11 @@ struct ah_lua {
     struct ah_scalekit *scalekit;
     struct ah_langsmith *langsmith;
     struct ah_scripts *scripts;
-    struct ah_ext_box *ext; /* of modules that other programs add */
+    struct ah_ext_box *ext;             /* of modules that other programs add */
     const struct ah_script_run *script; /* NULL: no script of a user runs */
-    bool exit_requested;                /* by os.exit: the host ends everything in order */
+    /* Pushes what `require` answers in the environment of the script that runs; raises as it does. NULL in tests. */
+    void (*require)(lua_State *L, const char *name);
+    bool exit_requested; /* by os.exit: the host ends everything in order */
     int exit_code;
 };
 

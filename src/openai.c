@@ -9,6 +9,7 @@
 #include "chat_error.h"
 #include "limits.h"
 #include "log.h"
+#include "oaprice.h"
 #include "oaspan.h"
 #include "oatarget.h"
 #include "secret.h"
@@ -61,7 +62,7 @@ struct call {
     const struct endpoint *endpoint;
     struct ah_oatarget target;
     struct ah_provider provider; /* the target's, changed by the script and by what was learnt */
-    char *url, *body_text;
+    char *url, *body_text, *price;
     struct ah_json body; /* into body_text; absent: nothing is sent */
     char model[128];
     bool stream;
@@ -508,6 +509,27 @@ static int send_body(struct call *c, const struct ah_buf *body, struct ah_error 
 
 /* --- the end ------------------------------------------------------------------------------------------------ */
 
+/* Money goes beside the tokens: the gateway's word, else by the list of prices, else none. */
+static void price_usage(struct call *c)
+{
+    struct ah_openai_op *op = &c->pub;
+    struct ah_json usage, price;
+    struct ah_buf priced;
+    if (!op->usage_metadata.n ||
+        ah_json_check(op->usage_metadata.p, op->usage_metadata.n, 0, &usage, NULL) != 0)
+        return;
+    ah_buf_init(&priced, 8192);
+    if (op->cost >= 0)
+        ah_oaprice_put_total(op->cost, usage, &priced);
+    else if (c->price && ah_json_check(c->price, strlen(c->price), 0, &price, NULL) == 0)
+        op->cost = ah_oaprice_put(price, usage, &priced);
+    if (priced.n && !priced.failed) {
+        ah_buf_clear(&op->usage_metadata);
+        ah_buf_add(&op->usage_metadata, priced.p, priced.n);
+    }
+    ah_buf_drop(&priced);
+}
+
 static void read_usage(struct call *c)
 {
     struct ah_openai_op *op = &c->pub;
@@ -525,6 +547,7 @@ static void read_usage(struct call *c)
         if (cost > 0 && cost < 1e9)
             op->cost = cost;
     }
+    price_usage(c);
 }
 
 /* The text that had come goes with the error. */
@@ -716,6 +739,7 @@ static void free_call(struct ah_op *op)
     ah_oatarget_drop(&c->target);
     free(c->url);
     free(c->body_text);
+    free(c->price);
     free(c);
 }
 
@@ -776,6 +800,8 @@ static int make_url(struct call *c, const struct ah_openai_req *req, struct ah_e
 static int choose_provider(struct call *c, const struct ah_openai_req *req, struct ah_error *err)
 {
     struct ah_json given;
+    if (req->price && !(c->price = strdup(req->price)))
+        return ah_err_set(err, AH_MEMORY, "out of memory");
     c->provider = c->target.provider;
     if (req->provider && (ah_json_check(req->provider, strlen(req->provider), 0, &given, err) != 0 ||
                           ah_provider_set(&c->provider, given, err) != 0))

@@ -33,6 +33,7 @@ struct ah_openai_req {
     enum ah_openai_api api;
     const char *id;       /* of one model; NULL: all of them */
     const char *provider; /* JSON of ah_provider_set, or NULL: what is known of the server */
+    const char *price;    /* JSON of what tokens cost (oaprice.h), or NULL: unknown */
     const char *body;     /* the request as a JSON object, without stream; NULL: of models */
     size_t body_n;
     bool stream;

@@ -547,3 +547,12 @@ void ah_sandbox_adopt(lua_State *L)
     if (!lua_setupvalue(L, -2, 1))
         lua_pop(L, 1);
 }
+
+void ah_sandbox_require(lua_State *L, const char *name)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, ENV_KEY);
+    lua_getfield(L, -1, "require");
+    lua_remove(L, -2);
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}

@@ -25,5 +25,7 @@ void ah_sandbox_freeze(lua_State *L);
 void ah_sandbox_new_env(lua_State *L);
 /* Sets the function on top of the stack to run in the current environment. */
 void ah_sandbox_adopt(lua_State *L);
+/* Pushes what `require(name)` answers in the current environment. */
+void ah_sandbox_require(lua_State *L, const char *name);
 
 #endif

@@ -18,6 +18,7 @@ local limits = require "agent.limits"
 local loop = require "agent.loop"
 local models = require "agent.models"
 local offer = require "agent.offer"
+local prices = require "agent.prices"
 local prompts = require "agent.prompts"
 local repeats = require "agent.repeats"
 local results = require "agent.results"
@@ -153,7 +154,7 @@ function methods:run(input, opts)
     history = talk:user(input),
     output = spec.output,
     tools = box,
-    limits = limits.open(spec.limits),
+    limits = limits.open(spec.limits, prices.cost),
     repeats = repeats.new(spec.limits and spec.limits.repeats),
     results = results.new(spec.result_bytes),
     compact = spec.compact,

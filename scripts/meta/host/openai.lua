@@ -7,6 +7,17 @@
 local openai = {}
 
 ---How a server differs from OpenAI. What is known by the base URL may be set one by one here.
+---US dollars per million tokens. A price that is missing makes the cost unknown, never nothing; cached_input and
+---reasoning_output fall back on input and output.
+---@class host.openai.Price
+---@field input number
+---@field output number
+---@field cached_input? number
+---@field reasoning_output? number
+---@field audio_input? number
+---@field audio_output? number
+---@field date? string   when somebody last looked
+
 ---@class host.openai.Provider
 ---@field name? "openai"|"litellm"|"ollama"|"llama.cpp"|"vllm"|"openrouter"|"deepseek"|"other" whose row to begin with
 ---@field max_tokens? "max_tokens"|"max_completion_tokens"|"as_given" what the limit of an answer is called
@@ -24,6 +35,8 @@ local openai = {}
 ---@field timeout? number|host.http.Timeout over all attempts
 ---@field retry? host.http.Retry|false
 ---@field name? string of the span
+---@field price? host.openai.Price|false what its tokens cost, where the server does not say it; false: unknown. When not
+---given: the row of this model in agent/prices.lua
 ---@field provider? string|host.openai.Provider
 
 ---Any parameter of chat completions may be given beside these; it is sent as it is.
