@@ -11,6 +11,7 @@
 #include "multipart.h"
 #include "server.h"
 #include "task.h"
+#include "unpack.h"
 #include "url.h"
 
 #include <stdio.h>
@@ -198,6 +199,20 @@ static int l_parse_multipart(lua_State *L)
         push_part(L, &part, list.texts->p);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
+    return 1;
+}
+
+/* unpack_body(coding, body): the bytes as they were before they were packed */
+static int l_unpack_body(lua_State *L)
+{
+    size_t n;
+    const char *coding = luaL_checkstring(L, 1), *body = luaL_checklstring(L, 2, &n);
+    struct ah_error err = {0};
+    luaL_argcheck(L, ah_unpack_knows(coding), 1, "zstd or gzip expected");
+    struct ah_buf *to = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
+    if (ah_unpack_body(coding, body, n, to, &err) != 0)
+        return ah_luax_fail(L, &err);
+    lua_pushlstring(L, ah_buf_str(to), to->n);
     return 1;
 }
 
@@ -777,8 +792,8 @@ static void open_req_class(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"decode_url", l_decode_url},           {"listen", l_listen}, {"parse_form", l_parse_form},
-    {"parse_multipart", l_parse_multipart}, {NULL, NULL},
+    {"decode_url", l_decode_url},           {"listen", l_listen},           {"parse_form", l_parse_form},
+    {"parse_multipart", l_parse_multipart}, {"unpack_body", l_unpack_body}, {NULL, NULL},
 };
 
 int luaopen_host_server(lua_State *L)

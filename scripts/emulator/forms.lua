@@ -21,6 +21,7 @@ M.FORMS = {
   mcp_name_filter = { "exact", "prefix" }, -- filter.name of the list of MCP configs
   tool_schema = { "input_schema", "input" }, -- the member of a definition that holds the schema
   query_flags = { "v1", "v2" }, -- which generation of LangSmith's reading /info advertises; both answer
+  compression = { "on", "off" }, -- whether LangSmith takes, and /info offers, bodies packed with zstd and gzip
   proxy = { "on", "off" }, -- /proxy of built-in connectors
 }
 

@@ -260,12 +260,19 @@ local function take(self, ops, describe, whole)
   return nil
 end
 
-local function refuse_encoding(request)
-  local encoding = request.headers["content-encoding"]
-  if encoding and encoding ~= "identity" then
-    return { reply.langsmith(415, ("Unsupported media type: Content-Encoding %s (the emulator's /info offers "
-      .. "none)"):format(encoding)) }
+-- Unpacks the request's body in place. Nil, or the refusal.
+local function unpack_body(request)
+  local coding = request.headers["content-encoding"]
+  if not coding or coding == "identity" then return nil end
+  if request.forms.compression == "off" or (coding ~= "zstd" and coding ~= "gzip") then
+    return { reply.langsmith(415, ("Unsupported media type: Content-Encoding %s"):format(coding)) }
   end
+  local body, fault = require("host.server").unpack_body(coding, request.body)
+  if not body then
+    return { reply.langsmith(fault.kind == "limit" and 413 or 422,
+      ("Unprocessable entity: error reading %s: %s"):format(coding, fault.message)) }
+  end
+  request.body = body
   return nil
 end
 
@@ -274,7 +281,7 @@ local function describe_batch(op, field, complaint)
 end
 
 local function post_batch(self, request)
-  local refused = refuse_encoding(request)
+  local refused = unpack_body(request)
   if refused then return table.unpack(refused) end
   local body = request:object()
   if not body then return reply.langsmith(422, "Unprocessable entity: invalid batch JSON: not a JSON object") end
@@ -350,7 +357,7 @@ local function read_part(part, sink)
 end
 
 local function post_multipart(self, request)
-  local refused = refuse_encoding(request)
+  local refused = unpack_body(request)
   if refused then return table.unpack(refused) end
   local kind = request.headers["content-type"] or ""
   if not kind:lower():find("^multipart/form%-data") then
@@ -410,11 +417,12 @@ local function patch_run(self, request)
 end
 
 local function get_info(request)
+  local packed = request.forms.compression == "on"
   return reply.json(200, {
     version = "0.16.0", git_sha = json.null, license_expiration_time = json.null,
     batch_ingest_config = { use_multipart_endpoint = true, size_limit = 100, size_limit_bytes = 20971520,
       scale_up_qsize_trigger = 1000, scale_up_nthreads_limit = 16, scale_down_nempty_trigger = 4 },
-    instance_flags = { zstd_compression_enabled = false, gzip_body_enabled = false,
+    instance_flags = { zstd_compression_enabled = packed, gzip_body_enabled = packed,
       dataset_examples_multipart_enabled = true,
       examples_multipart_enabled = true, ch_query_enabled = true,
       sdb_query_enabled = request.forms.query_flags == "v2",

@@ -14,7 +14,7 @@ import sys
 # Files by layer. A new file in src/ must be placed here; a name ending with * takes all that begin so.
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
-    "json sse url multipart dotenv options completion proxy schema strict baggage",
+    "json sse url multipart unpack dotenv options completion proxy schema strict baggage",
     "op loop child http server store store_* openspan queue live trace config core scripts tracing",
     "openai oa* provider chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
@@ -30,7 +30,7 @@ FOREIGN = {  # another library's header: who may include it
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store store_*",
     r"openssl/.*": "hash queue trace",  # the journal's hot path keeps a digest context of its own
-    r"zstd\.h|zlib\.h": "lspack",
+    r"zstd\.h|zlib\.h": "lspack unpack",
     r"lua-cjson\.h": "luajson sandbox",
 }
 PRIVATE = {"store_sql": "store store_*"}  # our own headers that would bring a foreign one along

@@ -560,7 +560,10 @@ t.test("multipart: parts are joined by id; each fault has its answer", function(
   refused({ part("post." .. ROOT, main), part("post." .. CHILD .. ".inputs", "{}") }, "no part post%.")
   refused({ part("post." .. ROOT, main), part("other." .. ROOT, "{}") }, "unexpected part")
   t.eq((e.ls("POST", "/runs/multipart", "x", { ["content-type"] = "multipart/form-data; boundary=B",
-    ["content-encoding"] = "zstd" })), 415)
+    ["content-encoding"] = "br" })), 415)
+  t.eq((e.ls("POST", "/runs/multipart", "x", { ["content-type"] = "multipart/form-data; boundary=B",
+    ["content-encoding"] = "zstd", ["x-agenthost-form"] = "compression=off" })), 415)
+  t.eq((e.ls("POST", "/runs/batch", "x", { ["content-encoding"] = "gzip" })), 422)
 end)
 
 -- troubles and scenarios ---------------------------------------------------------------------------------
@@ -647,7 +650,7 @@ if found then
     local e = assert(emulator.start { port = 0 })
     t.match(e.url, "^http://127%.0%.0%.1:%d+$")
     local res = assert(http.get(e.url .. "/info"))
-    t.eq(res:json().instance_flags.zstd_compression_enabled, false)
+    t.eq(res:json().instance_flags.zstd_compression_enabled, true)
     local _, err = http.post(e.url .. "/v1/chat/completions", { json = { model = "gpt-4o" }, retry = false })
     t.eq(err.status, 401)
     e.close()

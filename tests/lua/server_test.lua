@@ -265,4 +265,12 @@ t.test("forms, urls, multipart", function()
   t.err("protocol", server.parse_multipart("multipart/form-data; boundary=b", "--b\r\nContent-"))
 end)
 
+t.test("a packed body", function()
+  local packed = "\x1f\x8b\8\0\0\0\0\0\0\3\xcbH\xcd\xc9\xc9\7\0\x86\xa6\x106\5\0\0\0"
+  t.eq(server.unpack_body("gzip", packed), "hello")
+  t.err("truncated", server.unpack_body("gzip", packed:sub(1, -2)))
+  t.err("protocol", server.unpack_body("zstd", packed))
+  t.raises("zstd or gzip", server.unpack_body, "br", "")
+end)
+
 t.done()

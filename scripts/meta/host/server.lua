@@ -100,6 +100,13 @@ function server.parse_multipart(content_type, body) end
 ---@return host.error? err kind `invalid`: a broken escape
 function server.parse_form(body) end
 
+---A body as it was before it was packed, 64 MiB at most. Raises for another coding than these two.
+---@param coding "zstd"|"gzip" the request's Content-Encoding
+---@param body string
+---@return string? unpacked
+---@return host.error? err kind `limit`, `truncated` or `protocol` (damaged)
+function server.unpack_body(coding, body) end
+
 ---Decodes %XX; "+" stays a plus.
 ---@param text string
 ---@return string? decoded
