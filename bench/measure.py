@@ -20,18 +20,15 @@ def env(base):
 
 def run(args, base):
     """wall seconds, CPU seconds, peak memory in MB, stdout"""
-    out = os.path.join(work, "out")
-    before = time.monotonic()
+    out, used = os.path.join(work, "out"), os.path.join(work, "used")
     with open(out, "wb") as o, open(os.path.join(work, "err"), "wb") as e:
-        child = subprocess.Popen(args, stdout=o, stderr=e, env=env(base))
-        _, status, usage = os.wait4(child.pid, 0)
-    wall = time.monotonic() - before
-    child.returncode = os.waitstatus_to_exitcode(status)
+        subprocess.run([os.path.join(work, "peak"), used] + args, stdout=o, stderr=e, env=env(base), check=True)
+    code, wall, cpu, memory = open(used).read().split()
     text = open(out, encoding="utf-8", errors="replace").read()
-    if child.returncode != 0:
-        sys.exit("bench: %s: exit code %d\n%s" % (" ".join(args), child.returncode,
+    if code != "0":
+        sys.exit("bench: %s: exit code %s\n%s" % (" ".join(args), code,
                                                  open(os.path.join(work, "err"), errors="replace").read()[-2000:]))
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text
+    return float(wall), float(cpu), int(memory) / 1024, text
 
 
 def both(ours, theirs, base, times):
