@@ -54,6 +54,8 @@ NOUNS = {
     "trace": "ah_run ah_span ah_effect",
 }
 
+PUBLIC_NAMES = r"ah_(host|ext)(_|$)"  # of include/agenthost
+
 found = []
 
 
@@ -210,6 +212,31 @@ def check_reg_last(s):
             report("reg-last", s.path, line, f"{name} stands after the luaL_Reg table (line {first})")
 
 
+def check_public(root):
+    """What other programs include: our own names only, and nothing of ours that is not public."""
+    folder = os.path.join(root, "include/agenthost")
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        path = f"include/agenthost/{name}"
+        with open(os.path.join(folder, name), encoding="utf-8") as f:
+            text = f.read()
+        code = code_of(text)
+        for m in re.finditer(r'^#\s*include\s+([<"])([^>"]+)[>"]', code, re.M):
+            if m.group(1) == '"' or not re.fullmatch(r"agenthost/\w+\.h|std\w+\.h|lua\.h|lauxlib\.h", m.group(2)):
+                report("public", path, line_of(code, m.start()), f"{m.group(2)} is not for other programs to have")
+        for m in re.finditer(r"^AH_PUBLIC [^;]*?\b(\w+)\(", code, re.M):
+            if not re.match(PUBLIC_NAMES, m.group(1)):
+                report("public", path, line_of(code, m.start(1)), f"{m.group(1)} is not ah_host_… or ah_ext_…")
+        for m in re.finditer(r"^(?:struct|enum) (\w+) \{", code, re.M):
+            if not re.match(PUBLIC_NAMES, m.group(1)):
+                report("public", path, line_of(code, m.start(1)), f"{m.group(1)} is not ah_host_… or ah_ext_…")
+        for m in re.finditer(r"^#\s*define\s+(\w+)|^\s+(AH\w*)(?= =|,)", code, re.M):
+            word = m.group(1) or m.group(2)
+            if not re.match(r"AGENTHOST_|AH_PUBLIC$|AH_HOST_|AH_EXT_", word):
+                report("public", path, line_of(code, m.start()), f"{word} is not AH_HOST_… or AH_EXT_…")
+        if re.search(r"^(?!AH_PUBLIC|typedef|struct|enum|#|\s|/|\}|extern).*\b(ah_\w+)\(", code, re.M):
+            report("public", path, 1, "a function without AH_PUBLIC")
+
+
 def check_archive(archive):
     """No writable data: the objects know better than the text (a static in a function, a table that is not const)."""
     listing = subprocess.run(["objdump", "-t", archive], check=True, capture_output=True, text=True).stdout
@@ -243,6 +270,7 @@ def main():
         check_lua_calls(s)
         check_names(s)
         check_reg_last(s)
+    check_public(options.root)
     check_cycles([s for s in sources if not s.is_c])
     if options.archive:
         check_archive(options.archive)

@@ -8,7 +8,7 @@ archive=${AGENTHOST_ARCHIVE:-$top/build/libagenthost_core.a}
 
 layers() { "$check" --root "$work/tree" "$@"; }
 plant() { # rule, file, text for its end
-  copy src
+  copy src include
   printf '%s\n' "$3" >>"$work/tree/$2"
   caught "$1" "$2" layers
 }
@@ -26,6 +26,17 @@ plant foreign src/http.c '#include <microhttpd.h>'
 plant foreign src/trace.c '#include <sqlite3.h>'
 plant foreign src/queue.c '#include <sqlite3.h>'
 plant foreign src/trace.c '#include "store_sql.h"'
+plant public include/agenthost/agenthost.h '#include "host.h"'
+plant public include/agenthost/agenthost.h '#include <uv.h>'
+plant public include/agenthost/agenthost.h 'AH_PUBLIC int ah_loop_turn(void);'
+plant public include/agenthost/agenthost.h 'int ah_host_other(void);'
+plant public include/agenthost/ext.h 'struct ah_buf {
+    int n;
+};'
+plant public include/agenthost/ext.h 'enum ah_ext_other {
+    AH_NONE,
+};'
+plant public include/agenthost/ext.h '#define LIMIT 3'
 plant lua-header src/http.c '#include <lua.h>'
 plant pure src/sse.c '#include <unistd.h>'
 plant placed src/extra.c '/* A file of no layer. */'

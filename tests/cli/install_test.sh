@@ -103,6 +103,23 @@ run_primitive built/primitive_agenthost
 sed 's/agenthost 0.1 /agenthost 7.1 /' project/CMakeLists.txt >7 && mv 7 project/CMakeLists.txt
 check "version 7 is refused" sh -c '! cmake -S project -B other -DCMAKE_PREFIX_PATH="$1" >said 2>&1' sh "$PREFIX"
 
+begin "docs/embedding.md shows what is built here, and names every kind of error"
+is "blocks that are not in the examples or here" "$(python3 - "$ROOT" <<'PY'
+import re, sys
+root = sys.argv[1]
+page = open(root + "/docs/embedding.md").read()
+texts = [open(root + "/" + n).read() for n in ("examples/embed.c", "examples/primitive.c", "tests/cli/install_test.sh")]
+blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.S | re.M)
+assert len(blocks) > 5
+lost = [b for kind, b in blocks if kind == "c" and not any(b in t for t in texts)]
+lost += [b for kind, b in blocks if kind == "cmake" and b not in texts[2]]
+lost += [b for kind, b in blocks if kind == "sh" and b.strip() not in texts[0]]
+kinds = re.findall(r'\[AH_[A-Z_]+\] = \{"(\w+)"', open(root + "/src/err.c").read())
+lost += [k for k in kinds if k != "none" and not re.search(r"\b" + k + r"\b", page.split("## Kinds of errors")[1])]
+print("\n".join(lost))
+PY
+)" ""
+
 begin "the headers are C++, too"
 cat >embedder.cc <<'EOF'
 #include <agenthost/agenthost.h>
