@@ -732,7 +732,7 @@ static int put_assistant(struct ah_json_writer *w, struct ah_json m, const struc
                          struct pending *p, struct ah_error *err)
 {
     static const char *const members[] = {
-        "name", "refusal", "audio", "reasoning", "reasoning_content", "reasoning_details", NULL};
+        "name", "refusal", "audio", "reasoning", "reasoning_content", "reasoning_details", "output", NULL};
     bool calls = ah_json_count(ah_json_get(m, "tool_calls")) != 0 ||
                  ah_json_count(ah_json_get(m, "invalid_tool_calls")) != 0;
     bool may_miss = calls || !is_absent(ah_json_get(m, "refusal")) || !is_absent(ah_json_get(m, "audio"));

@@ -34,10 +34,11 @@ struct model {
     char *tools, *tool_choice;         /* JSON, or NULL */
     char *output;                      /* JSON Schema of the answer, or NULL */
     int parallel;                      /* -1: not said */
+    enum ah_openai_api api;            /* chat completions, or responses */
     struct ah_chat_names names;
 };
 
-static const char *const own_fields[] = {AH_LUA_OAOPTS_NAMES, "model", "prompt", NULL};
+static const char *const own_fields[] = {AH_LUA_OAOPTS_NAMES, "api", "model", "prompt", NULL};
 
 static void drop_model(struct model *m)
 {
@@ -221,10 +222,21 @@ static void read_params(lua_State *L, int idx, struct model *m, const char *what
     lua_settop(L, top);
 }
 
+static void read_api(lua_State *L, int idx, struct model *m)
+{
+    static const char *const names[] = {"chat", "responses", NULL};
+    const char *api = ah_luax_str(L, idx, "api", names[m->api == AH_OPENAI_RESPONSES]);
+    m->api = strcmp(api, names[1]) == 0 ? AH_OPENAI_RESPONSES : AH_OPENAI_CHAT;
+    if (m->api == AH_OPENAI_CHAT && strcmp(api, names[0]) != 0)
+        luaL_error(L, "bad field 'api' ('chat' or 'responses' expected, got '%s')", api);
+    lua_pop(L, 1);
+}
+
 static void read_common(lua_State *L, int idx, struct model *m, const char *what)
 {
     int top = lua_gettop(L);
     read_prompt(L, idx, m);
+    read_api(L, idx, m);
     lua_settop(L, top);
     read_params(L, idx, m, what);
 }
@@ -257,6 +269,7 @@ static struct model *push_copy(lua_State *L, int idx)
     ah_lua_oaopts_text(L, &m->prompt_sha256, from->prompt_sha256);
     ah_lua_oaopts_text(L, &m->params, from->params);
     ah_lua_oaopts_text(L, &m->output, from->output);
+    m->api = from->api;
     return m;
 }
 
@@ -427,9 +440,19 @@ static int l_with_structured_output(lua_State *L)
 static int write_body(lua_State *L, const struct model *m, int messages, struct ah_buf *to,
                       struct ah_error *err)
 {
-    static const char *const fields[] = {
-        "role",    "content", "name",      "tool_call_id",      "tool_calls",        "invalid_tool_calls",
-        "refusal", "audio",   "reasoning", "reasoning_content", "reasoning_details", NULL};
+    const char *const fields[] = {"role",
+                                  "content",
+                                  "name",
+                                  "tool_call_id",
+                                  "tool_calls",
+                                  "invalid_tool_calls",
+                                  "refusal",
+                                  "audio",
+                                  "reasoning",
+                                  "reasoning_content",
+                                  "reasoning_details",
+                                  m->api == AH_OPENAI_RESPONSES ? "output" : NULL,
+                                  NULL};
     struct ah_json v;
     int top = lua_gettop(L);
     struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES);
@@ -488,6 +511,7 @@ static struct ah_openai_op *start_call(lua_State *L, const struct model *m, stru
         ah_lua_oaopts_put(L, &m->opts, req);
         req->body = body->p;
         req->body_n = body->n;
+        req->api = m->api;
         req->prompt_file = m->prompt_file;
         req->prompt_sha256 = m->prompt_sha256;
         op = ah_openai_call(ah_lua_of(L)->openai, req, err);
@@ -588,6 +612,17 @@ static void set_parsed(lua_State *L, const struct model *m, const struct ah_chat
     lua_setfield(L, -2, "parsed");
 }
 
+/* Reasoning and calls as the service gave them: they go back with the message. */
+static void set_items(lua_State *L, const struct ah_openai_op *op)
+{
+    const struct ah_buf *items = ah_openai_items(op);
+    struct ah_json v;
+    if (items->n && ah_json_check(items->p, items->n, 0, &v, NULL) == 0) {
+        ah_luajson_push(L, v);
+        lua_setfield(L, -2, "output");
+    }
+}
+
 static void push_message(lua_State *L, const struct model *m, const struct ah_openai_op *op)
 {
     const struct ah_chat_choice *ch = ah_chat_first(&op->chat);
@@ -603,6 +638,7 @@ static void push_message(lua_State *L, const struct model *m, const struct ah_op
     set_calls(L, m, ch, true);
     set_metadata(L, op, ch);
     ah_lua_oaplain_set_usage(L, op);
+    set_items(L, op);
     set_parsed(L, m, ch);
 }
 

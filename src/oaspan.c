@@ -14,7 +14,7 @@ static void put_metadata(struct ah_span *span, const char *key, struct ah_json v
         ah_span_metadata(span, key, v.p, v.n);
 }
 
-static void put_invocation_params(struct ah_span *span, struct ah_json sent)
+static void put_invocation_params(struct ah_span *span, struct ah_json sent, bool responses)
 {
     static const char *const names[] = {"frequency_penalty",
                                         "n",
@@ -51,6 +51,11 @@ static void put_invocation_params(struct ah_span *span, struct ah_json sent)
             continue;
         ah_json_key(&w, names[i]);
         ah_json_put(&w, found[i]);
+        count++;
+    }
+    if (responses) {
+        ah_json_key(&w, "use_responses_api");
+        ah_json_put_bool(&w, true);
         count++;
     }
     ah_json_end_object(&w);
@@ -105,18 +110,18 @@ static struct ah_json copy_settings(struct ah_json body, struct ah_buf *to)
     return settings;
 }
 
-static void put_settings(struct ah_span *span, struct ah_json sent)
+static void put_settings(struct ah_span *span, struct ah_json sent, bool responses)
 {
     struct ah_buf settings;
     ah_buf_init(&settings, BODY_BYTES);
     struct ah_json body = copy_settings(sent, &settings);
-    struct ah_json max = ah_json_get(body, "max_tokens");
+    struct ah_json max = ah_json_get(body, responses ? "max_output_tokens" : "max_tokens");
     put_metadata(span, "ls_model_name", ah_json_get(body, "model"));
     put_metadata(span, "ls_temperature", ah_json_get(body, "temperature"));
     put_metadata(span, "ls_max_tokens",
                  max.type != AH_JSON_NONE ? max : ah_json_get(body, "max_completion_tokens"));
     put_stop(span, ah_json_get(body, "stop"));
-    put_invocation_params(span, body);
+    put_invocation_params(span, body, responses);
     put_members(span, ah_json_get(body, "metadata"));
     ah_buf_drop(&settings);
 }
@@ -133,7 +138,7 @@ struct ah_span *ah_oaspan_start(const struct ah_openai_req *req, enum ah_span_ty
         ah_span_metadata_str(span, "ls_model_type", "chat");
         ah_span_metadata_str(span, "ls_method", "traceable");
     }
-    put_settings(span, sent);
+    put_settings(span, sent, req->api == AH_OPENAI_RESPONSES);
     if (req->prompt_file)
         ah_span_metadata_str(span, "prompt_file", req->prompt_file);
     if (req->prompt_sha256)

@@ -12,6 +12,7 @@
 #include "oaprice.h"
 #include "oaspan.h"
 #include "oatarget.h"
+#include "responses.h"
 #include "secret.h"
 #include "sse.h"
 #include "url.h"
@@ -47,13 +48,15 @@ struct ah_openai {
 struct endpoint {
     const char *method, *path, *span; /* span NULL: none; a list of models is no step of an agent */
     enum ah_span_type type;
-    bool talks; /* the answer is a message, whole or as a stream; else one JSON object */
+    bool talks;     /* the answer is a message, whole or as a stream; else one JSON object */
+    bool responses; /* in the form of the Responses API */
 };
 static const struct endpoint endpoints[] = {
-    [AH_OPENAI_CHAT] = {"POST", "chat/completions", "ChatOpenAI", AH_SPAN_LLM, true},
-    [AH_OPENAI_EMBEDDINGS] = {"POST", "embeddings", "OpenAIEmbeddings", AH_SPAN_EMBEDDING, false},
-    [AH_OPENAI_MODERATIONS] = {"POST", "moderations", "OpenAIModeration", AH_SPAN_CHAIN, false},
-    [AH_OPENAI_MODELS] = {"GET", "models", NULL, AH_SPAN_CHAIN, false},
+    [AH_OPENAI_CHAT] = {"POST", "chat/completions", "ChatOpenAI", AH_SPAN_LLM, true, false},
+    [AH_OPENAI_RESPONSES] = {"POST", "responses", "ChatOpenAI", AH_SPAN_LLM, true, true},
+    [AH_OPENAI_EMBEDDINGS] = {"POST", "embeddings", "OpenAIEmbeddings", AH_SPAN_EMBEDDING, false, false},
+    [AH_OPENAI_MODERATIONS] = {"POST", "moderations", "OpenAIModeration", AH_SPAN_CHAIN, false, false},
+    [AH_OPENAI_MODELS] = {"GET", "models", NULL, AH_SPAN_CHAIN, false, false},
 };
 
 struct call {
@@ -75,6 +78,7 @@ struct call {
     struct ah_effect *effect;
     struct ah_http_op *http;
     struct ah_sse sse;
+    struct ah_responses responses;                       /* of that API only */
     enum { FORM_UNKNOWN, FORM_EVENTS, FORM_WHOLE } form; /* of the answer that comes */
     struct ah_timer drain;
     int64_t began_us;
@@ -213,7 +217,11 @@ static int on_event(void *arg, const struct ah_sse_event *ev)
 {
     struct call *c = ((struct feed *)arg)->c;
     bool finished = ah_chat_finished(&c->pub.chat), done = c->pub.chat.done;
-    if (ah_chat_event(&c->pub.chat, ev->name, ev->data, ev->n, ((struct feed *)arg)->err) != 0)
+    struct ah_error *err = ((struct feed *)arg)->err;
+    int rc = c->endpoint->responses
+                 ? ah_responses_event(&c->responses, &c->pub.chat, ev->name, ev->data, ev->n, err)
+                 : ah_chat_event(&c->pub.chat, ev->name, ev->data, ev->n, err);
+    if (rc != 0)
         return -1;
     watch_end(c, finished, done);
     return 0;
@@ -238,6 +246,8 @@ static void begin_answer(struct call *c)
 {
     ah_timer_stop(&c->drain);
     ah_chat_reset(&c->pub.chat);
+    ah_responses_drop(&c->responses);
+    ah_responses_init(&c->responses);
     ah_sse_drop(&c->sse);
     ah_sse_init(&c->sse, on_event, NULL);
     ah_buf_clear(&c->pub.body);
@@ -320,6 +330,9 @@ static int settle_answer(struct call *c, struct ah_error *err)
         ah_err_drop(&cut);
     } else if (!c->endpoint->talks) {
         return check_object(&c->pub.body, err);
+    } else if (c->endpoint->responses) {
+        if (ah_responses_whole(&c->responses, chat, ah_buf_str(&c->pub.body), c->pub.body.n, err) != 0)
+            return -1;
     } else if (ah_chat_whole(chat, ah_buf_str(&c->pub.body), c->pub.body.n, err) != 0) {
         return -1;
     }
@@ -436,6 +449,8 @@ static int write_body(const struct call *c, struct ah_buf *to)
 {
     if (c->body.type == AH_JSON_NONE)
         return 0;
+    if (c->endpoint->responses)
+        return ah_responses_write(c->body, c->stream, to);
     if (c->endpoint->talks)
         return ah_provider_write(&c->provider, c->body, c->stream, to);
     if (c->endpoint->type == AH_SPAN_EMBEDDING)
@@ -576,9 +591,10 @@ static void end_effect(struct call *c, const struct ah_error *failed)
 {
     struct ah_op *http = c->http ? &c->http->op : NULL;
     struct ah_buf folded;
-    const struct ah_buf *body = &c->pub.body;
+    const struct ah_buf *body = c->responses.whole.n ? &c->responses.whole : &c->pub.body;
     ah_buf_init(&folded, BODY_BYTES);
-    if (!failed && c->form == FORM_EVENTS && ah_chat_write(&c->pub.chat, true, &folded) == 0)
+    if (!failed && c->form == FORM_EVENTS && !c->responses.whole.n &&
+        ah_chat_write(&c->pub.chat, true, &folded) == 0)
         body = &folded;
     ah_effect_end(c->effect, http ? http->issued : c->pub.op.issued, http ? http->completed : 0,
                   c->http ? c->http->res.status : 0, failed ? NULL : body->p, failed ? 0 : body->n, failed);
@@ -590,7 +606,9 @@ static void end_effect(struct call *c, const struct ah_error *failed)
 static int write_outputs(struct call *c, struct ah_buf *to)
 {
     struct ah_json body;
-    const struct ah_buf *raw = c->form == FORM_WHOLE ? &c->pub.body : NULL;
+    const struct ah_buf *raw = c->form == FORM_WHOLE  ? &c->pub.body
+                               : c->responses.whole.n ? &c->responses.whole
+                                                      : NULL;
     if (raw && ah_json_check(ah_buf_str(raw), raw->n, 0, &body, NULL) != 0)
         raw = NULL;
     if (!raw)
@@ -667,6 +685,8 @@ static bool try_otherwise(struct call *c, const struct ah_error *failed)
     if ((res->status != 400 && res->status != 422) || failed->kind != AH_INVALID || c->pub.op.cancelled)
         return false;
     ah_chat_error_param(res->body.p, res->body.n, param, sizeof param);
+    if (c->endpoint->responses)
+        return false; /* its limit has one name, and usage comes by itself */
     if (strstr(param, "stream_options") && c->stream && c->provider.stream_usage &&
         !has_member(c, "stream_options"))
         quirk = QUIRK_NO_STREAM_OPTIONS;
@@ -730,6 +750,7 @@ static void free_call(struct ah_op *op)
     struct call *c = (struct call *)op;
     ah_timer_stop(&c->drain);
     ah_chat_drop(&c->pub.chat);
+    ah_responses_drop(&c->responses);
     ah_buf_drop(&c->pub.usage_metadata);
     ah_buf_drop(&c->pub.gateway);
     ah_sse_drop(&c->sse);
@@ -744,6 +765,11 @@ static void free_call(struct ah_op *op)
 }
 
 static const struct ah_op_class call_class = {"the model call", cancel_call, free_call};
+
+const struct ah_buf *ah_openai_items(const struct ah_openai_op *op)
+{
+    return &((const struct call *)op)->responses.output;
+}
 
 void ah_openai_resume(struct ah_openai_op *op)
 {

@@ -24,7 +24,13 @@ int ah_openai_check(struct ah_openai *o, const char *base_url, const char *api_k
 /* Where calls go, and the name of the setting that says so ("" = the default); for `doctor`. */
 int ah_openai_where(struct ah_openai *o, struct ah_buf *base_url, const char **setting, struct ah_error *err);
 
-enum ah_openai_api { AH_OPENAI_CHAT, AH_OPENAI_EMBEDDINGS, AH_OPENAI_MODERATIONS, AH_OPENAI_MODELS };
+enum ah_openai_api {
+    AH_OPENAI_CHAT,
+    AH_OPENAI_RESPONSES,
+    AH_OPENAI_EMBEDDINGS,
+    AH_OPENAI_MODERATIONS,
+    AH_OPENAI_MODELS
+};
 
 /* What is asked for. Everything is copied but the callbacks and arg. */
 struct ah_openai_req {
@@ -68,6 +74,8 @@ struct ah_openai_op {
 /* Queues it: nothing leaves before the journal has it. NULL: err. One reference for the caller. */
 struct ah_openai_op *ah_openai_call(struct ah_openai *o, const struct ah_openai_req *req,
                                     struct ah_error *err);
+/* The items of a response, a JSON array, to be sent back with it; empty: there are none. */
+const struct ah_buf *ah_openai_items(const struct ah_openai_op *op);
 void ah_openai_resume(struct ah_openai_op *op);
 /* The reader is about to go: no callback is called any more. */
 void ah_openai_forget(struct ah_openai_op *op);

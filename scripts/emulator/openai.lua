@@ -8,6 +8,7 @@ local model = require "emulator.model"
 local moderations = require "emulator.moderations"
 local output = require "emulator.output"
 local reply = require "emulator.reply"
+local responses = require "emulator.responses"
 local stream = require "emulator.openai_stream"
 local text = require "emulator.text"
 local world_of = require "emulator.world"
@@ -261,6 +262,12 @@ function M.install(self, app)
     app:route("openai", "models", "GET", prefix .. "/models", function() return get_models(self) end)
     app:route("openai", "models", "GET", prefix .. "/models/{id}", function(r) return get_model(self, r) end)
   end
+  responses.install(self, app, {
+    make = function(body, has) return make_message(self, body, has) end,
+    usage = usage_of,
+    headers = function(kind) return headers_of(self, kind) end,
+    name = function(body) return self.gateway and body.model or check.SNAPSHOTS[body.model] or body.model end,
+  })
   if self.gateway then
     app:route("openai", "chat", "POST", "/engines/{model}/chat/completions", chat)
     app:route("openai", "chat", "POST", "/openai/deployments/{model}/chat/completions", chat)

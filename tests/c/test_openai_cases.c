@@ -27,7 +27,7 @@ struct want {
     char base[256], body[4096], text[1024], kind[32], message[256], detail[1024], provider[256], finish[32];
     char calls[4][256]; /* "name arguments" */
     int call_count;
-    bool stream, checks_cost, again;
+    bool stream, checks_cost, again, responses;
     long input, output, attempts, requests, waited;
     double cost;
 };
@@ -50,6 +50,8 @@ static void read_note(const char *note, struct want *w, struct ah_config *config
         copy(w->body, sizeof w->body, value);
     else if (strcmp(word, "stream") == 0)
         w->stream = true;
+    else if (strcmp(word, "api") == 0)
+        w->responses = strcmp(value, "responses") == 0;
     else if (strcmp(word, "again") == 0)
         w->again = true;
     else if (strcmp(word, "provider") == 0)
@@ -144,6 +146,7 @@ static bool call(struct ah_core *core, struct ah_openai *o, const struct want *w
                                 .body = w->body,
                                 .body_n = strlen(w->body),
                                 .stream = w->stream,
+                                .api = w->responses ? AH_OPENAI_RESPONSES : AH_OPENAI_CHAT,
                                 .provider = w->provider[0] ? w->provider : NULL,
                                 .retry = {.base_ms = 1, .cap_ms = 2}};
     req.on_delta = w->stream ? ignore : NULL;

@@ -16,14 +16,14 @@ LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
     "json sse url multipart unpack dotenv options completion proxy schema strict baggage",
     "op loop child http server store store_* openspan queue live trace config core scripts tracing",
-    "openai oa* provider chat chat_* scalekit sk* langsmith ls* tree mcp*",
+    "openai oa* provider responses ratelimit chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luasecret task script_run",
     "lua_*",
     "host sandbox runner ext",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
-SERVICES = ["openai oa* provider chat chat_*", "scalekit sk*", "langsmith ls*", "mcp*"]
+SERVICES = ["openai oa* provider responses chat chat_*", "scalekit sk*", "langsmith ls*", "mcp*"]
 FOREIGN = {  # another library's header: who may include it
     r"curl/.*": "http",
     r"uv\.h": "loop",

@@ -172,6 +172,56 @@ export async function run({ url, env }) {
     match(error.message, /Incorrect API key provided: sk-n\*+9999\./);
   });
 
+  const FLAT = { type: 'function', strict: false, ...FETCH.function };
+
+  await test('openai: responses, whole and as a stream, with a tool and its answer', async () => {
+    const input = ask('Fetch my last 3 unread emails');
+    const first = await client.responses.create({ model: 'o4-mini', input, tools: [FLAT], store: false,
+      include: ['reasoning.encrypted_content'] });
+    match(first.id, /^resp_[0-9a-f]{48}$/);
+    eq([first.object, first.status, first.error, first.output.map(i => i.type)],
+      ['response', 'completed', null, ['reasoning', 'function_call']]);
+    const call = first.output[1];
+    eq(JSON.parse(call.arguments), { query: 'is:unread', max_results: 3 });
+    eq(first.usage.total_tokens, first.usage.input_tokens + first.usage.output_tokens);
+    const result = { type: 'function_call_output', call_id: call.call_id, output: 'No mail.' };
+    const body = { model: 'o4-mini', tools: [FLAT], store: false, input: [...input, ...first.output, result] };
+    const second = await client.responses.create(body);
+    match(second.output_text, /No mail\./);
+    const events = [];
+    const stream = client.responses.stream(body);
+    for await (const event of stream) events.push(event);
+    const final = await stream.finalResponse();
+    eq(final.output_text, second.output_text);
+    eq(events.map(e => e.sequence_number), events.map((_, i) => i));
+    const kinds = events.map(e => e.type).filter((kind, i, all) => kind !== all[i - 1]);
+    eq(kinds, ['response.created', 'response.in_progress', 'response.output_item.added', 'response.output_item.done',
+      'response.output_item.added', 'response.content_part.added', 'response.output_text.delta', 'response.output_text.done',
+      'response.content_part.done', 'response.output_item.done', 'response.completed']);
+    const calling = client.responses.stream({ model: 'gpt-4o', input, tools: [FLAT] });
+    const kept = await calling.finalResponse();
+    eq(JSON.parse(kept.output[0].arguments), { query: 'is:unread', max_results: 3 });
+    const third = await client.responses.create({ model: 'gpt-4o', previous_response_id: kept.id,
+      input: [{ ...result, call_id: kept.output[0].call_id }] });
+    match(third.output_text, /No mail\./);
+    eq((await client.responses.retrieve(kept.id)).id, kept.id);
+    await client.responses.delete(kept.id);
+    eq((await errorOf(() => client.responses.retrieve(kept.id))).constructor, NotFoundError);
+    const unpaired = await errorOf(() => client.responses.create({ ...body, input: [...input, ...first.output] }));
+    match(unpaired.message, /No tool output found for function call call_/);
+    const torn = await errorOf(() => client.responses.create({ ...body, input: [...input, call, result] }));
+    match(torn.message, /without its required 'reasoning' item/);
+  });
+
+  await test('openai: a response of a schema, and one that is cut', async () => {
+    const format = { type: 'json_schema', name: 'n', strict: true, schema: { type: 'object', additionalProperties: false,
+      required: ['city'], properties: { city: { type: 'string' } } } };
+    const shaped = await client.responses.parse({ model: 'gpt-4o', input: ask('weather in Paris'), text: { format } });
+    eq(shaped.output_parsed, { city: 'Paris' });
+    const cut = await client.responses.create({ model: 'gpt-4o', input: ask('Tell me a story'), max_output_tokens: 16 });
+    eq([cut.status, cut.incomplete_details], ['incomplete', { reason: 'max_output_tokens' }]);
+  });
+
   await test('openai retries what it may, and only that', async () => {
     const retrying = new OpenAI({ apiKey: env.OPENAI_API_KEY, baseURL: env.OPENAI_BASE_URL, maxRetries: 2 });
     const count = async () => (await admin(url, 'GET', 'state')).requests['POST chat'] || 0;

@@ -42,6 +42,7 @@ local openai = {}
 ---Any parameter of chat completions may be given beside these; it is sent as it is.
 ---@class host.openai.ModelOptions: host.openai.Options
 ---@field model string
+---@field api? "chat"|"responses" which of OpenAI's two; messages and answers are the same
 ---@field prompt? { file?: string, sha256?: string } where the prompt came from, for the span
 ---@field temperature? number
 ---@field top_p? number
@@ -112,6 +113,7 @@ local Model = {}
 ---@field tool_calls host.openai.ToolCall[]
 ---@field invalid_tool_calls host.openai.InvalidToolCall[]
 ---@field refusal? string
+---@field output? table[] of the Responses API: the answer's items, which go back with the message
 ---@field parsed? table with_structured_output: the answer as a value
 ---@field parsing_error? string with_structured_output: why it is none
 ---@field reasoning_content? string
