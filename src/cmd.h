@@ -43,6 +43,8 @@ extern const struct ah_command ah_cmd_root;
 int ah_cmd_open(struct ah_cmd_ctx *ctx, const char *script_folder, bool emulate, bool reads_journal,
                 int *code);
 void ah_cmd_close(struct ah_cmd_ctx *ctx);
+/* The folder of the installed scripts; "" when the program runs from where it was built. */
+void ah_cmd_installed(char *out, size_t size);
 /* Turns the loop until the op is done. 0: it succeeded; -1: op->err. */
 int ah_cmd_wait(struct ah_cmd_ctx *ctx, struct ah_op *op);
 /* Prints the error on stderr, with --json also as {"error":{"kind","message"},"exit_code"} on stdout, once;
@@ -53,7 +55,7 @@ int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *message
 int ah_cmd_usage(struct ah_cmd_ctx *ctx, const char *message);
 
 extern const struct ah_command ah_cmd_run, ah_cmd_demo, ah_cmd_emulate, ah_cmd_trace, ah_cmd_auth,
-    ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check;
+    ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check, ah_cmd_new;
 
 /* In cmd_trace.c, also for `run --verify`: waits until the run can be read back. Exit code. */
 int ah_cmd_verify(struct ah_cmd_ctx *ctx, const char *run_id, int64_t timeout_ms);

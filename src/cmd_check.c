@@ -2,10 +2,12 @@
  * are its words and its answer. Asks no service. */
 #include "cmd.h"
 #include "json.h"
+#include "scripts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#define STUBS "meta/"
 #define FILES_BYTES ((size_t)1 << 20)
 #define EXIT_FINDINGS 1
 
@@ -36,6 +38,17 @@ static int print_findings(struct ah_cmd_ctx *ctx, const char *findings, int file
     return n ? EXIT_FINDINGS : 0;
 }
 
+/* What declares the modules: the names of the files, wherever they are read from. */
+static void put_stubs(struct ah_json_writer *w)
+{
+    ah_json_key(w, "stubs");
+    ah_json_array(w);
+    for (const struct ah_embedded *e = ah_embedded_files; e->path; e++)
+        if (strncmp(e->path, STUBS, strlen(STUBS)) == 0)
+            ah_json_put_str(w, e->path);
+    ah_json_end_array(w);
+}
+
 static int run_check(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
     struct ah_error err = {0};
@@ -49,6 +62,7 @@ static int run_check(struct ah_cmd_ctx *ctx, int argc, char **argv)
     for (int i = 0; i < argc; i++)
         ah_json_put_str(&w, argv[i]);
     ah_json_end_array(&w);
+    put_stubs(&w);
     ah_json_end_object(&w);
     char *findings = ah_host_call(ctx->host, "check", "run", ah_buf_str(&files), &err);
     int code = findings ? print_findings(ctx, findings, argc) : ah_cmd_fail(ctx, &err);

@@ -93,19 +93,10 @@ static const struct ah_command cmd_help = {.name = "help",
                                            .complete = AH_COMPLETE_COMMAND,
                                            .run = run_help};
 
-static const struct ah_command *const commands[] = {&ah_cmd_run,
-                                                    &ah_cmd_demo,
-                                                    &ah_cmd_emulate,
-                                                    &ah_cmd_trace,
-                                                    &ah_cmd_auth,
-                                                    &ah_cmd_tools,
-                                                    &ah_cmd_doctor,
-                                                    &ah_cmd_check,
-                                                    &ah_cmd_scripts,
-                                                    &ah_cmd_completion,
-                                                    &cmd_version,
-                                                    &cmd_help,
-                                                    NULL};
+static const struct ah_command *const commands[] = {
+    &ah_cmd_run,        &ah_cmd_demo,   &ah_cmd_emulate, &ah_cmd_trace, &ah_cmd_auth,
+    &ah_cmd_tools,      &ah_cmd_doctor, &ah_cmd_check,   &ah_cmd_new,   &ah_cmd_scripts,
+    &ah_cmd_completion, &cmd_version,   &cmd_help,       NULL};
 
 #define AT(field) offsetof(struct ah_cmd_options, field)
 static const struct ah_option common_options[] = {
@@ -258,7 +249,7 @@ static void on_interrupt(struct ah_watch *w, int events)
 }
 
 /* PREFIX/bin/agenthost has its scripts in PREFIX/share/agenthost/scripts. */
-static void find_installed(char *out, size_t size)
+void ah_cmd_installed(char *out, size_t size)
 {
     out[0] = '\0';
     ssize_t n = readlink("/proc/self/exe", out, size - 1);
@@ -284,7 +275,7 @@ int ah_cmd_open(struct ah_cmd_ctx *ctx, const char *script_folder, bool emulate,
     const struct ah_cmd_options *o = ctx->options;
     struct ah_host_error error;
     char installed[4096];
-    find_installed(installed, sizeof installed);
+    ah_cmd_installed(installed, sizeof installed);
     struct ah_host_opts opts = {
         .size = sizeof opts,
         .flags = (emulate ? AH_HOST_EMULATE : 0u) |

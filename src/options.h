@@ -14,13 +14,13 @@ struct ah_cmd_ctx; /* what a command is given: main.c's affair */
 
 /* What is stored at the option's offset. */
 enum ah_option_kind {
-    AH_OPTION_FLAG,    /* bool */
-    AH_OPTION_TEXT,    /* const char * */
-    AH_OPTION_COUNT,   /* long, from min to max (0: any) */
+    AH_OPTION_FLAG,  /* bool */
+    AH_OPTION_TEXT,  /* const char * */
+    AH_OPTION_COUNT, /* long, from min to max (0: any) */
     AH_OPTION_SECONDS, /* double, also "500ms", "2m"; from min to max; `bare`: the value when no number follows */
-    AH_OPTION_AMOUNT,  /* the same, of anything else */
-    AH_OPTION_LIST,    /* const char *[AH_OPTIONS_REPEAT_MAX + 1] */
-    AH_OPTION_PAIRS    /* the same, of key=value */
+    AH_OPTION_AMOUNT, /* the same, of anything else */
+    AH_OPTION_LIST,   /* const char *[AH_OPTIONS_REPEAT_MAX + 1] */
+    AH_OPTION_PAIRS   /* the same, of key=value */
 };
 
 /* What a shell offers for a word. */

@@ -267,6 +267,20 @@ static int write_new(const char *path, const char *p, size_t n)
     return close(fd);
 }
 
+int ah_scripts_write(const char *path, const char *p, size_t n, struct ah_error *err)
+{
+    char full[PATH_BYTES];
+    if ((size_t)snprintf(full, sizeof full, "%s", path) >= sizeof full)
+        return ah_err_set(err, AH_CONFIG, "the path %.100s... is too long", path);
+    if (make_parents(full, 0) != 0)
+        return ah_err_set(err, AH_IO, "cannot make the folders of %s: %s", path, strerror(errno));
+    if (write_new(full, p, n) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return ah_err_set(err, AH_CONFIG, "%s is there already: it is not written over", path);
+    return ah_err_set(err, AH_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
 int ah_scripts_copy(const char *dir, void (*told)(void *arg, const char *path, bool kept), void *arg,
                     struct ah_error *err)
 {

@@ -36,6 +36,8 @@ void ah_script_file_drop(struct ah_script_file *f);
 int ah_scripts_list(struct ah_scripts *s, const char *folder, const char *path,
                     int (*told)(void *arg, const char *name), void *arg, struct ah_error *err);
 
+/* Writes a new file, with the folders above it. A file that is there is never written over: -1, AH_CONFIG. */
+int ah_scripts_write(const char *path, const char *p, size_t n, struct ah_error *err);
 /* Writes the embedded files below dir (made if missing). A file that is there and differs is left alone
  * and reported by `told(path, kept)`. */
 int ah_scripts_copy(const char *dir, void (*told)(void *arg, const char *path, bool kept), void *arg,

@@ -10,10 +10,10 @@ local function in_order(a, b)
   return a.message < b.message
 end
 
--- { files = {…} } -> { { file, line, col, message } }, files in the order given, each finding once. An error: a file
--- that cannot be read.
+-- { files = {…}, stubs = {…} } -> { { file, line, col, message } }, files in the order given, each finding once. An
+-- error: a file that cannot be read.
 function check.run(options)
-  local shared, all, seen = script.new(), {}, {}
+  local shared, all, seen = script.new(options.stubs), {}, {}
   for _, path in ipairs(options.files) do
     local findings, err = script.check(shared, path)
     if not findings then return nil, err end

@@ -260,7 +260,7 @@ local function read(path)
   return file:read "a"
 end
 
-function checks.new() return { stubs = stubs.load(), connectors = connectors.list() } end
+function checks.new(stub_files) return { stubs = stubs.load(stub_files), connectors = connectors.list() } end
 
 -- The findings of one file, in no order; or nil, err when it cannot be read.
 function checks.check(shared, path)

@@ -7,11 +7,6 @@ local script = require "host.script"
 
 local stubs = {}
 
-local files = {
-  "host", "host/http", "host/json", "host/langsmith", "host/openai", "host/scalekit", "host/script", "host/server",
-  "host/task", "host/trace", "agent/init", "agent/parts", "agent/testing",
-}
-
 local scalars = {}
 for name in ("string number integer boolean true false nil function userdata thread lightuserdata self"):gmatch "%a+" do
   scalars[name] = true
@@ -81,7 +76,8 @@ reader.__index = reader
 function reader:class_line(rest)
   local name, parent = rest:match "^([%w_.]+)%s*:%s*([%w_.]+)"
   name = name or rest:match "^[%w_.]+"
-  self.class = { name = name, parent = parent, fields = {}, functions = {} }
+  self.class = self.classes[name] or { name = name, fields = {}, functions = {} } -- it may go on in another file
+  self.class.parent = self.class.parent or parent
   self.classes[name] = self.class
 end
 
@@ -134,11 +130,11 @@ function reader:line(line)
   end
 end
 
--- All classes by name, each with its parents' fields.
-function stubs.load()
+-- The classes that some files declare.
+function stubs.load(files)
   local classes = {}
-  for _, name in ipairs(files) do
-    local text = script.read("meta/" .. name .. ".lua")
+  for _, path in ipairs(files) do
+    local text = script.read(path)
     local r = setmetatable({ classes = classes, variables = {}, params = {} }, reader)
     for line in ((text or "") .. "\n"):gmatch "([^\n]*)\n" do r:line(line) end
   end

@@ -19,7 +19,7 @@ run check "$FIXTURES/clean.lua" "$FIXTURES/helper.lua" "$FIXTURES/tools.lua"
 want_code 0
 empty_out
 want_err "3 files: 0 findings"
-find "$ROOT/examples" "$ROOT/scripts" -name '*.lua' >files
+find "$ROOT/examples" "$ROOT/scripts" -name '*.lua' -not -path '*/new/*' >files # those have no name yet
 # shellcheck disable=SC2046
 run check -q $(cat files)
 want_code 0
