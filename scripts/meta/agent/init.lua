@@ -15,6 +15,7 @@
 ---@field auth_timeout? number seconds to wait for a user who must authorize; 300 at a terminal, else 0. Flag --auth-timeout
 ---@field result_bytes? integer of a tool's result that the model reads at once; 32768. The rest it reads with read_result
 ---@field compact? fun(messages: table[], err: host.Error): table[] what to send when the conversation is too long for the model
+---@field output? table JSON Schema that the answer must fit: result.output is the value
 ---@field name? string of the run, in traces
 ---@field tags? string[]
 ---@field metadata? table<string, any>
@@ -68,6 +69,7 @@
 
 ---@class agent.Result
 ---@field answer string
+---@field output? any the answer as a value, when the agent has a schema for it
 ---@field messages table[]
 ---@field steps integer
 ---@field usage agent.Usage
