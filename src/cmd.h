@@ -4,6 +4,7 @@
 #define AH_CMD_H
 
 #include "host.h"
+#include "json.h"
 #include "options.h"
 
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct ah_cmd_ctx {
     const char *identifier;               /* --user, else AGENTHOST_USER, else NULL */
     FILE *out;                            /* answers; everything else is said on stderr */
     const char *program;
+    int emulator_port; /* where a resumed run's emulator was; 0: anywhere */
     volatile int *interrupted;
 };
 
@@ -54,8 +56,34 @@ int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *message
 /* Wrong words: the same for a message, and the command's usage line; returns 2. */
 int ah_cmd_usage(struct ah_cmd_ctx *ctx, const char *message);
 
-extern const struct ah_command ah_cmd_run, ah_cmd_demo, ah_cmd_emulate, ah_cmd_trace, ah_cmd_auth,
-    ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check, ah_cmd_new;
+/* A script from its file to its exit code: the answer to stdout, all else to stderr. In cmd_run.c. */
+struct ah_cmd_script {
+    const char *path;
+    char **args;
+    bool emulate;
+    /* of a run that is resumed: */
+    int port;         /* of the emulator it had */
+    const char *user; /* what AGENTHOST_USER was; "" or NULL: nothing */
+    int64_t resumes;
+    const char *assume;
+};
+int ah_cmd_run_script(struct ah_cmd_ctx *ctx, const struct ah_cmd_script *script);
+
+/* In cmd_again.c: the options of a run, kept for the next. */
+#define AH_CMD_AGAIN_TEXTS 256
+struct ah_cmd_again {
+    struct ah_cmd_options options; /* those given now, and of the others those that the run had */
+    char folder[4096];             /* where it began */
+    char *texts[AH_CMD_AGAIN_TEXTS];
+    size_t count;
+};
+void ah_cmd_again_write(const struct ah_cmd_options *options, bool emulate, const char *folder,
+                        struct ah_buf *to);
+void ah_cmd_again_read(struct ah_cmd_again *a, struct ah_json command, const struct ah_cmd_options *now);
+void ah_cmd_again_drop(struct ah_cmd_again *a);
+
+extern const struct ah_command ah_cmd_resume, ah_cmd_run, ah_cmd_demo, ah_cmd_emulate, ah_cmd_trace,
+    ah_cmd_auth, ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check, ah_cmd_new;
 
 /* In cmd_trace.c, also for `run --verify`: waits until the run can be read back. Exit code. */
 int ah_cmd_verify(struct ah_cmd_ctx *ctx, const char *run_id, int64_t timeout_ms);

@@ -128,16 +128,43 @@ static const char *number_text(char *out, double n, double least)
     return n >= least ? out : NULL;
 }
 
-static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, bool emulate)
+/* The options that a resumed run is begun with; malloc'd. */
+static char *command_json(const struct ah_cmd_options *o, bool emulate)
+{
+    struct ah_buf b;
+    char folder[4096];
+    ah_buf_init(&b, AH_DOTENV_BYTES);
+    ah_cmd_again_write(o, emulate, getcwd(folder, sizeof folder) ? folder : "", &b);
+    return ah_buf_take(&b, NULL);
+}
+
+/* Codes that leave a run to go on with. */
+static bool is_pause(int code)
+{
+    return (code >= 10 && code <= 16) || code == 130;
+}
+
+static void say_how_to_go_on(const struct ah_host_result *r, int code)
+{
+    if (r->resumable && is_pause(code))
+        fprintf(stderr, "to go on: agenthost resume %s%s\n", r->run_id,
+                code == 16 ? " --assume done|retry|fail" : "");
+}
+
+int ah_cmd_run_script(struct ah_cmd_ctx *ctx, const struct ah_cmd_script *script)
 {
     const struct ah_cmd_options *o = ctx->options;
-    char folder[4096], name[256], *meta = meta_json(o);
+    char folder[4096], name[256], *meta = meta_json(o), *command = command_json(o, script->emulate);
     int code = 0;
-    ah_scripts_split(path, folder, sizeof folder, name, sizeof name);
-    if (ah_cmd_open(ctx, folder, emulate, false, &code) != 0) {
+    ah_scripts_split(script->path, folder, sizeof folder, name, sizeof name);
+    ctx->emulator_port = script->port;
+    if (ah_cmd_open(ctx, folder, script->emulate, false, &code) != 0) {
         free(meta);
+        free(command);
         return code;
     }
+    if (script->user && script->user[0])
+        ah_config_set(ctx->core->config, "AGENTHOST_USER", script->user, AH_FROM_FLAG);
     warn_about_tracing(ctx);
     char steps[NUMBER_BYTES], tokens[NUMBER_BYTES], cost[NUMBER_BYTES], time[NUMBER_BYTES],
         patience[NUMBER_BYTES];
@@ -158,13 +185,16 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
     struct ah_host_run_opts run = {
         .size = sizeof run,
         .flags = (o->no_trace ? AH_HOST_RUN_NO_TRACE : 0u) | (o->json ? AH_HOST_RUN_JSON : 0u),
-        .path = path,
-        .args = (const char *const *)args,
+        .path = script->path,
+        .args = (const char *const *)script->args,
         .options = options,
         .identifier = o->user,
         .project = o->project,
         .tags = o->tags[0] ? o->tags : NULL,
         .metadata = meta,
+        .command = command,
+        .resumes = script->resumes,
+        .assume = script->assume,
     };
     const struct ah_host_result *result = ah_host_run(ctx->host, &run);
     code = result->exit_code;
@@ -174,6 +204,7 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
     if (result->run_id[0]) {
         *ctx->interrupted = 0; /* what is left is ours: the traces of what was done */
         print_tree(ctx, result);
+        say_how_to_go_on(result, code);
         flush_traces(ctx);
         if (o->verify) {
             int verified = ah_cmd_verify(ctx, result->run_id, VERIFY_MS);
@@ -181,6 +212,7 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
         }
     }
     free(meta);
+    free(command);
     ah_cmd_close(ctx);
     return code;
 }
@@ -188,7 +220,8 @@ static int run_script(struct ah_cmd_ctx *ctx, const char *path, char **args, boo
 static int run_run(struct ah_cmd_ctx *ctx, int argc, char **argv)
 {
     (void)argc;
-    return run_script(ctx, argv[0], argv + 1, ctx->options->emulate);
+    return ah_cmd_run_script(
+        ctx, &(struct ah_cmd_script){.path = argv[0], .args = argv + 1, .emulate = ctx->options->emulate});
 }
 
 static int run_demo(struct ah_cmd_ctx *ctx, int argc, char **argv)
@@ -202,7 +235,8 @@ static int run_demo(struct ah_cmd_ctx *ctx, int argc, char **argv)
     if (!alone.env_file)
         alone.env_file = "/dev/null"; /* what lies in this folder is no part of the demo */
     ctx->options = &alone;
-    int code = run_script(ctx, "examples/gmail_digest.lua", argv, true);
+    int code = ah_cmd_run_script(
+        ctx, &(struct ah_cmd_script){.path = "examples/gmail_digest.lua", .args = argv, .emulate = true});
     ctx->options = given;
     if (code == 0 && !ctx->options->quiet)
         fputs("\nThe mail, the model and the trace were emulated. To edit it: agenthost scripts --copy DIR\n"

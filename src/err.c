@@ -41,6 +41,7 @@ static const struct {
     [AH_NEEDS_APPROVAL] = {"needs_approval", 10},
     [AH_JOURNAL] = {"journal", 3},
     [AH_IO] = {"io", 3},
+    [AH_DIVERGED] = {"diverged", 1},
     [AH_MEMORY] = {"memory", 1},
     [AH_SCRIPT] = {"script", 1},
 };

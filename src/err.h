@@ -41,6 +41,7 @@ enum ah_kind {
     AH_NEEDS_APPROVAL,     /* a person must allow a call first. detail: seq, sha256, tool */
     AH_JOURNAL,            /* the journal cannot be written */
     AH_IO,                 /* files, sockets, processes of this machine */
+    AH_DIVERGED,           /* a resumed run does not do what it did before */
     AH_MEMORY,             /* out of memory */
     AH_SCRIPT,             /* the script itself failed (its traceback is in message) */
     AH_KIND_COUNT

@@ -9,6 +9,7 @@
 #include "host.h"
 #include "limits.h"
 #include "luajson.h"
+#include "luareplay.h"
 #include "sandbox.h"
 #include "task.h"
 #include "trace.h"
@@ -357,6 +358,22 @@ static void check_args(lua_State *L, struct ah_ext_op *ext, int nargs)
 }
 
 /* Upvalues: the primitive (a userdata), the box (light). */
+/* What came to an earlier process of this run. */
+static int push_answer(lua_State *L, const struct ah_effect_answer *a)
+{
+    struct ah_error err = {0};
+    struct ah_json v;
+    if (a->err.kind != AH_NONE) {
+        ah_err_copy(&err, &a->err);
+        return ah_luax_fail(L, &err);
+    }
+    if (ah_json_check(a->body, a->n, 0, &v, NULL) == 0)
+        ah_luajson_push(L, v);
+    else
+        lua_pushlstring(L, a->body, a->n);
+    return 1;
+}
+
 static int l_primitive(lua_State *L)
 {
     static const enum ah_effect_class classes[] = {AH_EFFECT_READ, AH_EFFECT_IDEMPOTENT, AH_EFFECT_UNSAFE};
@@ -374,10 +391,12 @@ static int l_primitive(lua_State *L)
     if (!call || !(call->wait = new_wait(loop, lua_touserdata(L, lua_upvalueindex(2)), def)))
         return luaL_error(L, "out of memory");
     check_args(L, call->wait->ext, nargs);
-    call->effect = ah_effect_begin(ah_task_run(L), ah_task_span(L), classes[def->effect], "ext", def->name,
-                                   ah_buf_str(args), args->n, &err);
+    call->effect = ah_effect_begin(ah_task_run(L), ah_task_span(L), classes[def->effect],
+                                   ah_luareplay_number(L), "ext", def->name, ah_buf_str(args), args->n, &err);
     if (!call->effect && err.kind != AH_NONE)
         return ah_luax_fail(L, &err);
+    if (ah_effect_answer(call->effect))
+        return push_answer(L, ah_effect_answer(call->effect));
     ah_loop_start(loop, &call->wait->start);
     lua_pushlightuserdata(L, call); /* found by k_primitive, below the op */
     return k_primitive(L, LUA_OK, ah_task_push_op(L, ah_op_ref(&call->wait->op)));
@@ -431,6 +450,7 @@ static void push_primitive(lua_State *L, const struct addition *a)
     lua_setiuservalue(L, -2, 1);
     lua_pushlightuserdata(L, a->box);
     lua_pushcclosure(L, l_primitive, 2);
+    ah_luareplay_call(L, name);
 }
 
 static int add_entries(lua_State *L)

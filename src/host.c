@@ -43,6 +43,7 @@
 #include <string.h>
 #include <time.h>
 
+#define GRACE_MS 1000    /* of a run that is stopped */
 #define DRAIN_TURNS 1000 /* cancelled work ends within a few turns; this is only a stop */
 #define LONG_MS 3600000
 #define END_MS 2000 /* for the journal, when a run has ended and another process writes */
@@ -64,6 +65,7 @@ struct ah_host {
     size_t memory, memory_max;
     struct ah_runner runner; /* of the script that runs, or ran last */
     atomic_int stop;         /* set by other threads */
+    int64_t grace_us;        /* until then a run that is stopped may end by itself */
     int depth;               /* of entered functions: > 0 inside of callbacks */
     struct guest guest;
     locale_t locale; /* "C" */
@@ -328,7 +330,7 @@ static int open_services(struct ah_host *h, struct ah_error *err)
 }
 
 /* Starts the emulator's Lua in this state; its settings replace those of the services. */
-static int start_emulator(struct ah_host *h, const char *scenario, struct ah_error *err)
+static int boot_emulator(struct ah_host *h, const char *scenario, int port, struct ah_error *err)
 {
     struct ah_buf options;
     struct ah_json_writer w;
@@ -338,6 +340,10 @@ static int start_emulator(struct ah_host *h, const char *scenario, struct ah_err
     if (scenario) {
         ah_json_key(&w, "scenario");
         ah_json_put_str(&w, scenario);
+    }
+    if (port) {
+        ah_json_key(&w, "port");
+        ah_json_put_int(&w, port);
     }
     ah_json_end_object(&w);
     char *json = ah_host_call(h, "emulator.boot", "here", ah_buf_str(&options), err);
@@ -355,6 +361,20 @@ static int start_emulator(struct ah_host *h, const char *scenario, struct ah_err
         free(value);
     }
     free(json);
+    return rc;
+}
+
+/* A resumed run finds its services where they were, if it can: their address may stand in what it noted. */
+static int start_emulator(struct ah_host *h, const struct ah_host_opts *opts, struct ah_error *err)
+{
+    int rc = boot_emulator(h, opts->scenario, opts->emulator_port, err);
+    if (rc != 0 && opts->emulator_port) {
+        ah_err_drop(err);
+        rc = boot_emulator(h, opts->scenario, 0, err);
+    }
+    const char *base = rc == 0 ? ah_config_get(h->core.config, "SCALEKIT_ENVIRONMENT_URL") : NULL;
+    const char *colon = base ? strrchr(base, ':') : NULL;
+    h->lua.emulator_port = colon ? (int)strtol(colon + 1, NULL, 10) : 0;
     return rc;
 }
 
@@ -400,7 +420,7 @@ static int open_host(struct ah_host *h, const struct ah_host_opts *opts, struct 
     h->locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     enter(h);
     int rc = open_core(h, opts, err) != 0 || open_state(h, opts, err) != 0 || open_services(h, err) != 0 ||
-                     ((opts->flags & AH_HOST_EMULATE) && start_emulator(h, opts->scenario, err) != 0)
+                     ((opts->flags & AH_HOST_EMULATE) && start_emulator(h, opts, err) != 0)
                  ? -1
                  : 0;
     leave(h);
@@ -609,9 +629,19 @@ int ah_host_start(struct ah_host *h, const struct ah_host_run_opts *given)
     return rc;
 }
 
+/* A run that is stopped has a moment to come to an end by itself: its open calls are told. */
 static bool must_end(struct ah_host *h)
 {
-    return h->lua.exit_requested || is_stopped(h);
+    struct ah_runner *r = &h->runner;
+    if (h->lua.exit_requested || ah_runner_stuck(r))
+        return true;
+    if (!is_stopped(h))
+        return false;
+    if (!h->lua.interrupting) {
+        ah_runner_interrupt(r);
+        h->grace_us = ah_clock_mono_us() + GRACE_MS * 1000;
+    }
+    return ah_clock_mono_us() >= h->grace_us;
 }
 
 /* 1: the run goes on. */
@@ -623,6 +653,8 @@ static int turn_run(struct ah_host *h, int timeout_ms)
     if (must_end(h) && r->task)
         ah_task_cancel(r->task);
     if (!ah_runner_done(r)) {
+        if (is_stopped(h) && timeout_ms > GRACE_MS / 10)
+            timeout_ms = GRACE_MS / 10;
         ah_loop_turn(h->core.loop, must_end(h) ? 0 : timeout_ms);
         if (must_end(h) && r->task)
             ah_task_cancel(r->task);

@@ -1160,10 +1160,31 @@ struct ah_http_op *ah_http_send(struct ah_http *h, const struct ah_http_req *req
     return op;
 }
 
+struct ah_http_op *ah_http_answered(struct ah_http *h, int status, const char *body, size_t n,
+                                    struct ah_error *err)
+{
+    struct ah_http_op *op = calloc(1, sizeof *op);
+    if (op) {
+        ah_op_init(&op->op, &http_class, h->loop);
+        op->res.status = status;
+        ah_buf_init(&op->res.body, n);
+        ah_buf_init(&op->res.headers, AH_HTTP_HEADER_BYTES);
+        ah_buf_add(&op->res.body, body, n);
+        ah_op_finish(&op->op, NULL);
+    }
+    if (!op || op->res.body.failed) {
+        if (op)
+            ah_op_unref(&op->op);
+        ah_err_set(err, AH_MEMORY, "out of memory");
+        return NULL;
+    }
+    return op;
+}
+
 void ah_http_resume(struct ah_http_op *op)
 {
     struct ah_http_impl *i = op->impl;
-    if (!i->paused || i->phase != PHASE_FLIGHT)
+    if (!i || !i->paused || i->phase != PHASE_FLIGHT)
         return;
     i->paused = false;
     i->active_us = ah_clock_mono_us();

@@ -89,6 +89,9 @@ struct ah_http_op {
 /* Queues it. NULL: misuse or bad URL, err says which. The caller owns one reference. Cancel by
  * ah_op_cancel at any moment; the connection is closed, nothing of the request remains. */
 struct ah_http_op *ah_http_send(struct ah_http *h, const struct ah_http_req *req, struct ah_error *err);
+/* An op that has ended already, with an answer that came to an earlier process: nothing is sent. */
+struct ah_http_op *ah_http_answered(struct ah_http *h, int status, const char *body, size_t n,
+                                    struct ah_error *err);
 void ah_http_resume(struct ah_http_op *op); /* after on_data returned 1 */
 /* The value of a header of the answer ("" when absent); of repeated ones, the last. Into out. */
 const char *ah_http_header(const struct ah_http_res *res, const char *lower_name, char *out, size_t size);

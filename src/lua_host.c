@@ -8,6 +8,7 @@
 #include "hash.h"
 #include "limits.h"
 #include "log.h"
+#include "luareplay.h"
 #include "luasecret.h"
 #include "script_run.h"
 #include "scripts.h"
@@ -137,7 +138,7 @@ static int l_uuid(lua_State *L)
 /* As math.random: (), (0), (n), (m, n). */
 static int l_random(lua_State *L)
 {
-    struct ah_ids *ids = ah_loop_ids(core_of(L)->loop);
+    struct ah_ids *ids = ah_luareplay_ids(L);
     if (lua_gettop(L) == 0) {
         lua_pushnumber(L, ah_ids_unit(ids));
         return 1;
@@ -426,13 +427,17 @@ static const luaL_Reg script_lib[] = {
 
 int luaopen_host_script(lua_State *L)
 {
+    static const char *const noted[] = {"find", "read", NULL};
     luaL_newlib(L, script_lib);
+    ah_luareplay_values(L, "script.", noted);
     return 1;
 }
 
 int luaopen_host(lua_State *L)
 {
+    static const char *const noted[] = {"config", "time", "uuid", NULL};
     luaL_newlib(L, host_lib);
+    ah_luareplay_values(L, "host.", noted);
     lua_pushliteral(L, AH_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -7,6 +7,9 @@
 #include "limits.h"
 #include "luahttp.h"
 #include "luajson.h"
+#include "luanotes.h"
+#include "luareplay.h"
+#include "replay.h"
 #include "secret.h"
 #include "sse.h"
 #include "task.h"
@@ -83,11 +86,18 @@ static struct ah_http_op *send_draft(lua_State *L, struct ah_luahttp_draft *d, s
              : d->req.has_body ? "POST"
                                : "GET",
              d->req.url);
-    *effect = ah_effect_begin(ah_task_run(L), ah_task_span(L), class_of(&d->req), "http", what, d->req.body,
-                              d->req.body_n, err);
+    *effect = ah_effect_begin(ah_task_run(L), ah_task_span(L), class_of(&d->req), ah_luareplay_number(L),
+                              "http", what, d->req.body, d->req.body_n, err);
     if (!*effect && err->kind != AH_NONE)
         return NULL;
-    struct ah_http_op *op = ah_http_send(ah_lua_of(L)->core->http, &d->req, err);
+    const struct ah_effect_answer *before = ah_effect_answer(*effect);
+    if (before && before->err.kind != AH_NONE) {
+        ah_err_copy(err, &before->err);
+        return NULL;
+    }
+    struct ah_http *http = ah_lua_of(L)->core->http;
+    struct ah_http_op *op = before ? ah_http_answered(http, before->status, before->body, before->n, err)
+                                   : ah_http_send(http, &d->req, err);
     if (!op) {
         ah_effect_end(*effect, 0, 0, 0, NULL, 0, err);
         *effect = NULL;
@@ -251,6 +261,9 @@ struct stream {
     struct ah_buf queue; /* bytes that came and were not read */
     struct ah_op *news;  /* latch of the task that waits, or NULL */
     bool began, paused, closed, sse_open, sse_ended;
+    bool past;    /* of a resumed run: there is nothing behind it any more */
+    int64_t call; /* the noted call that began it */
+    struct ah_replay *replay;
     const struct ah_secrets *masked; /* a secret was sent: what echoes it is masked; else NULL */
     struct ah_buf held;              /* the last bytes, which may be the beginning of one */
     struct ah_sse sse;
@@ -298,11 +311,20 @@ static void on_stream_done(struct ah_op *op, void *arg)
     tell_reader(s);
 }
 
+/* It came to its end: a resumed run need not begin it anew. */
+static void end_notes(struct stream *s)
+{
+    if (s->replay)
+        ah_replay_stream_end(s->replay, s->call);
+    s->replay = NULL;
+}
+
 static void close_stream(struct stream *s)
 {
     if (s->closed)
         return;
     s->closed = true;
+    end_notes(s);
     if (s->op) {
         ah_op_wait(&s->op->op, NULL, NULL);
         ah_op_cancel(&s->op->op);
@@ -366,6 +388,16 @@ static int raise_failure(lua_State *L, struct ah_error *from)
     return lua_error(L);
 }
 
+/* Its beginning is in the notes of an earlier process, its end is nowhere. */
+static int raise_cut(lua_State *L)
+{
+    struct ah_error err = {0};
+    ah_err_set(&err, AH_TRUNCATED, "this stream was cut when the run was interrupted; ask again");
+    err.retryable = true;
+    ah_luax_push_error(L, &err);
+    return lua_error(L);
+}
+
 /* Stack: 1 the stream userdata, idx the latch. */
 static int k_chunk(lua_State *L, int status, lua_KContext idx)
 {
@@ -374,14 +406,18 @@ static int k_chunk(lua_State *L, int status, lua_KContext idx)
     for (;;) {
         if (s->closed)
             return 0;
+        if (s->past)
+            return raise_cut(L);
         if (s->queue.n > 0) {
             lua_pushlstring(L, s->queue.p, s->queue.n);
             ah_buf_clear(&s->queue);
             resume_sender(s);
             return 1;
         }
-        if (s->op->op.done)
+        if (s->op->op.done) {
+            end_notes(s);
             return s->op->op.err.kind == AH_NONE ? 0 : raise_failure(L, &s->op->op.err);
+        }
         if (idx && !ah_task_op(L, (int)idx)->done)
             return ah_task_await(L, (int)idx, k_chunk);
         idx = ah_task_push_op(L, new_latch(L, s));
@@ -397,11 +433,12 @@ static int l_next_chunk(lua_State *L)
 }
 
 /* For a generic for: the fourth value closes the stream however the loop is left, also by a cancel. */
-static int push_iterator(lua_State *L, lua_CFunction next)
+static int push_iterator(lua_State *L, lua_CFunction next, const char *name)
 {
     lua_getfield(L, 1, "stream");
     lua_pushvalue(L, -1);
     lua_pushcclosure(L, next, 1);
+    ah_luareplay_call(L, name);
     lua_pushnil(L);
     lua_pushnil(L);
     lua_pushvalue(L, -4);
@@ -411,7 +448,7 @@ static int push_iterator(lua_State *L, lua_CFunction next)
 static int l_chunks(lua_State *L)
 {
     check_stream(L);
-    return push_iterator(L, l_next_chunk);
+    return push_iterator(L, l_next_chunk, "http.chunk");
 }
 
 static int keep_event(void *arg, const struct ah_sse_event *ev)
@@ -451,6 +488,8 @@ static int k_event(lua_State *L, int status, lua_KContext idx)
     for (;;) {
         if (s->closed)
             return 0;
+        if (s->past)
+            return raise_cut(L);
         if (push_event(L, s))
             return 1;
         if (s->queue.n > 0) {
@@ -462,6 +501,7 @@ static int k_event(lua_State *L, int status, lua_KContext idx)
             continue;
         }
         if (s->op->op.done) {
+            end_notes(s);
             if (s->op->op.err.kind != AH_NONE)
                 return raise_failure(L, &s->op->op.err);
             if (s->sse_ended)
@@ -493,7 +533,7 @@ static int l_events(lua_State *L)
         ah_buf_init(&s->events, 2 * AH_SSE_EVENT_BYTES);
         s->sse_open = true;
     }
-    return push_iterator(L, l_next_event);
+    return push_iterator(L, l_next_event, "http.event");
 }
 
 static int l_close(lua_State *L)
@@ -531,6 +571,12 @@ static int k_stream(lua_State *L, int status, lua_KContext idx)
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "stream");
     luaL_setmetatable(L, STREAMED_MT);
+    s->replay = ah_lua_of(L)->replay;
+    s->call = ah_luareplay_number(L);
+    if (s->call == 0)
+        s->replay = NULL;
+    if (s->replay)
+        ah_replay_stream_begin(s->replay, s->call);
     *(void **)lua_touserdata(L, 2) = NULL; /* from here on it is the script's */
     return 1;
 }
@@ -559,6 +605,14 @@ static int open_stream(lua_State *L, struct ah_luahttp_draft *d)
     return k_stream(L, LUA_OK, 0);
 }
 
+/* For the notes: a stream of an earlier process. */
+static int l_past_stream(lua_State *L)
+{
+    struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
+    s->past = true;
+    return 1;
+}
+
 static const luaL_Reg stream_methods[] = {
     {"chunks", l_chunks},
     {"close", l_close},
@@ -581,6 +635,8 @@ int luaopen_host_http(lua_State *L)
     luaL_getmetatable(L, STREAMED_MT);
     lua_pushcfunction(L, m_answer_close);
     lua_setfield(L, -2, "__close");
+    ah_luanotes_class(L, STREAM_MT, l_past_stream);
     luaL_newlib(L, http_lib);
+    ah_luareplay_calls(L, "http.", NULL);
     return 1;
 }

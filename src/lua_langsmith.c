@@ -4,6 +4,7 @@
 
 #include "langsmith.h"
 #include "luajson.h"
+#include "luareplay.h"
 #include "luax.h"
 #include "task.h"
 
@@ -139,5 +140,6 @@ static const luaL_Reg functions[] = {
 int luaopen_host_langsmith(lua_State *L)
 {
     luaL_newlib(L, functions);
+    ah_luareplay_calls(L, "langsmith.", NULL);
     return 1;
 }

@@ -10,8 +10,11 @@
 #include "lua_oaplain.h"
 #include "lua_schema.h"
 #include "luajson.h"
+#include "luanotes.h"
+#include "luareplay.h"
 #include "near.h"
 #include "openai.h"
+#include "replay.h"
 #include "strict.h"
 #include "task.h"
 
@@ -684,6 +687,9 @@ struct stream {
     struct ah_buf queue;     /* records: struct record, then its texts */
     size_t at;               /* of the first unread record */
     bool paused, draining, lost, asked;
+    bool past;                /* of a resumed run: there is nothing behind it any more */
+    struct ah_replay *replay; /* of which the end is to be noted; else NULL */
+    int64_t call;
 };
 
 struct record {
@@ -732,6 +738,21 @@ static void on_stream_done(struct ah_op *op, void *arg)
     tell_reader(arg);
 }
 
+/* It came to its end: a resumed run need not begin it anew. */
+static void end_notes(struct stream *s)
+{
+    if (s->replay)
+        ah_replay_stream_end(s->replay, s->call);
+    s->replay = NULL;
+}
+
+/* Its beginning is in the notes of an earlier process, its end is nowhere. */
+static void set_cut(struct ah_error *err)
+{
+    ah_err_set(err, AH_TRUNCATED, "this stream was cut when the run was interrupted; ask the model again");
+    err->retryable = true;
+}
+
 /* Left early: the call is cancelled and its span says so. What came to its end stays. */
 static void stop_stream(struct stream *s)
 {
@@ -747,7 +768,9 @@ static void stop_stream(struct stream *s)
 
 static int m_stream_close(lua_State *L)
 {
-    stop_stream(luaL_checkudata(L, 1, STREAM_MT));
+    struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
+    end_notes(s);
+    stop_stream(s);
     return 0;
 }
 
@@ -755,6 +778,7 @@ static int m_stream_release(lua_State *L)
 {
     struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
     struct ah_lua *lua = ah_lua_of(L);
+    end_notes(s);
     if (s->op) {
         const struct ah_error *err = &s->op->op.err;
         if (s->op->op.done && !s->asked && err->kind != AH_NONE && err->kind != AH_CANCELLED)
@@ -823,11 +847,18 @@ static int k_next(lua_State *L, int status, lua_KContext idx)
     (void)idx;
     if (s->lost)
         return luaL_error(L, "out of memory in a model stream");
+    if (s->past) {
+        struct ah_error err = {0};
+        set_cut(&err);
+        ah_luax_push_error(L, &err);
+        return lua_error(L);
+    }
     if (s->at < s->queue.n) {
         push_chunk(L, s);
         return 1;
     }
     if (!s->op || s->op->op.done) {
+        end_notes(s);
         lua_pushnil(L);
         return 1;
     }
@@ -847,6 +878,7 @@ static int k_message(lua_State *L, int status, lua_KContext idx)
     (void)idx;
     if (!s->op->op.done)
         return await_news(L, s, k_message);
+    end_notes(s);
     s->asked = true;
     lua_getiuservalue(L, 1, 1);
     return push_outcome(L, luaL_checkudata(L, -1, MODEL_MT), s->op);
@@ -857,6 +889,11 @@ static int l_stream_message(lua_State *L)
 {
     struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
     lua_settop(L, 1);
+    if (s->past) {
+        struct ah_error err = {0};
+        set_cut(&err);
+        return ah_luax_fail(L, &err);
+    }
     if (!s->op->op.done)
         ah_task_check(L, "stream:message");
     s->draining = true;
@@ -884,6 +921,10 @@ static int l_stream(lua_State *L)
     if (!s->op)
         return ah_luax_fail(L, &err);
     ah_op_wait(&s->op->op, on_stream_done, s);
+    s->call = ah_luareplay_number(L);
+    s->replay = s->call ? ah_lua_of(L)->replay : NULL;
+    if (s->replay)
+        ah_replay_stream_begin(s->replay, s->call);
     /* As in `for chunk in model:stream(...)`: the fourth value is closed when the loop is left. */
     lua_settop(L, at);
     lua_pushnil(L);
@@ -893,6 +934,35 @@ static int l_stream(lua_State *L)
 }
 
 /* --- the module ----------------------------------------------------------------------------------------- */
+
+/* For the notes: a stream of an earlier process. */
+static int l_past_stream(lua_State *L)
+{
+    struct stream *s = ah_luax_new(L, sizeof *s, 1, STREAM_MT);
+    s->past = true;
+    return 1;
+}
+
+/* The methods of a class on top of the stack. */
+static void push_methods(lua_State *L, const char *mt)
+{
+    luaL_getmetatable(L, mt);
+    lua_getfield(L, -1, "__index");
+    lua_remove(L, -2);
+}
+
+static void note_results(lua_State *L)
+{
+    static const char *const of_model[] = {"invoke", "stream", NULL};
+    static const char *const of_stream[] = {"message", NULL};
+    push_methods(L, MODEL_MT);
+    ah_luareplay_calls(L, "model:", of_model);
+    lua_pop(L, 1);
+    push_methods(L, STREAM_MT);
+    ah_luareplay_calls(L, "stream:", of_stream);
+    lua_pop(L, 1);
+    ah_luanotes_class(L, STREAM_MT, l_past_stream);
+}
 
 static const luaL_Reg stream_methods[] = {
     {"close", m_stream_close},
@@ -923,10 +993,14 @@ int luaopen_host_openai(lua_State *L)
     ah_luax_class(L, STREAM_MT, stream_methods, m_stream_release);
     luaL_getmetatable(L, STREAM_MT);
     lua_pushcfunction(L, m_stream_call);
+    ah_luareplay_call(L, "stream:next");
     lua_setfield(L, -2, "__call");
     lua_pushcfunction(L, m_stream_close);
     lua_setfield(L, -2, "__close");
     lua_pop(L, 1);
+    note_results(L);
     luaL_newlib(L, functions);
+    static const char *const noted[] = {"embeddings", "models", "moderations", NULL};
+    ah_luareplay_calls(L, "openai.", noted);
     return 1;
 }

@@ -10,6 +10,7 @@
 #include "lua_skrows.h"
 #include "luahttp.h"
 #include "luajson.h"
+#include "luareplay.h"
 #include "luasecret.h"
 #include "scalekit.h"
 #include "script_run.h"
@@ -49,7 +50,8 @@ const char *ah_lua_scalekit_identifier(lua_State *L)
 /* Reads who from the table at 1; its strings stay on the stack. */
 static struct ah_scalekit_who read_who(lua_State *L, bool need_connection)
 {
-    struct ah_scalekit_who who = {.run = ah_task_run(L), .span = ah_task_span(L)};
+    struct ah_scalekit_who who = {
+        .run = ah_task_run(L), .span = ah_task_span(L), .call = ah_luareplay_number(L)};
     if (need_connection)
         who.connection_name = ah_luax_need_str(L, 1, "connection_name");
     else
@@ -216,51 +218,111 @@ static int l_get_authorization_link(lua_State *L)
     return k_link(L, LUA_OK, ah_task_push_op(L, &op->op));
 }
 
-/* --- waiting: 1 the table, 2 on_link or nil, 3 the op ------------------------------------------------ */
+/* --- waiting ------------------------------------------------------------------------------------------ */
 
-enum { WAIT_ON_LINK = 2, WAIT_OP = 3 };
+/* One stretch of it is a call of its own (upvalue 1 of the function): between two of them the script shows a link. */
+enum { WAIT_ON_LINK = 2, WAIT_STATE = 3 }; /* stack of the function; 1 is the table */
 
-static int k_shown(lua_State *L, int status, lua_KContext ctx);
+static int64_t ms_until(int64_t us)
+{
+    int64_t left = (us - ah_clock_mono_us()) / 1000;
+    return us && left > 1 ? left : us ? 1 : 0;
+}
 
-static int k_wait(lua_State *L, int status, lua_KContext idx)
+/* What the next stretch needs: in times that are left, because another process may go on with it. */
+static void push_state(lua_State *L, const struct ah_scalekit_wait *wait)
+{
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)ms_until(wait->deadline_us));
+    lua_setfield(L, -2, "left");
+    lua_pushinteger(L, (lua_Integer)ms_until(wait->link_until_us));
+    lua_setfield(L, -2, "link");
+    lua_pushinteger(L, (lua_Integer)wait->polls);
+    lua_setfield(L, -2, "polls");
+}
+
+static int64_t us_from(int64_t ms)
+{
+    return ms ? ah_clock_mono_us() + ms * 1000 : 0;
+}
+
+/* The account; nil and the error; or false, a link, when it expires, and the state. */
+static int k_stretch(lua_State *L, int status, lua_KContext idx)
 {
     (void)status;
     struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, (int)idx);
     if (!op->op.done)
-        return ah_task_await(L, (int)idx, k_wait);
+        return ah_task_await(L, (int)idx, k_stretch);
     if (op->op.err.kind != AH_NONE)
         return push_failure(L, &op->op);
     if (op->active) {
         ah_luajson_push(L, op->answer);
         return 1;
     }
-    lua_pushvalue(L, WAIT_ON_LINK);
+    lua_pushboolean(L, 0);
     lua_pushstring(L, op->link);
     lua_pushstring(L, op->expiry);
-    lua_callk(L, 2, 0, idx, k_shown); /* it may wait */
-    return k_shown(L, LUA_OK, idx);
+    push_state(L, &op->wait);
+    return 4;
 }
 
-static int start_wait(lua_State *L, const struct ah_scalekit_wait *wait)
+/* 1 the table, 2 whether links are wanted, 3 the state or nil. */
+static int l_stretch(lua_State *L)
 {
     struct ah_error err = {0};
+    struct ah_scalekit_wait wait = {0};
+    bool again = lua_istable(L, WAIT_STATE);
+    if (again) {
+        wait.deadline_us = us_from(ah_luax_int(L, WAIT_STATE, "left", 1));
+        wait.link_until_us = us_from(ah_luax_int(L, WAIT_STATE, "link", 0));
+        wait.polls = (unsigned)ah_luax_int(L, WAIT_STATE, "polls", 0);
+    }
     int64_t timeout = ah_luax_ms(L, 1, "timeout", WAIT_MS), poll = ah_luax_ms(L, 1, "poll", 0);
-    bool links = !lua_isnil(L, WAIT_ON_LINK);
     struct ah_scalekit_who who = read_who(L, true);
-    struct ah_scalekit_op *op =
-        ah_scalekit_wait_active(ah_lua_scalekit_service(L), &who, timeout, poll, links, wait, &err);
+    struct ah_scalekit_op *op = ah_scalekit_wait_active(ah_lua_scalekit_service(L), &who, timeout, poll,
+                                                        lua_toboolean(L, 2), again ? &wait : NULL, &err);
     if (!op)
         return ah_luax_fail(L, &err);
-    lua_settop(L, WAIT_ON_LINK); /* the op has copied what the table gave */
-    return k_wait(L, LUA_OK, ah_task_push_op(L, &op->op));
+    return k_stretch(L, LUA_OK, ah_task_push_op(L, &op->op));
 }
 
-static int k_shown(lua_State *L, int status, lua_KContext idx)
+static int k_waited(lua_State *L, int status, lua_KContext ctx);
+
+static int wait_on(lua_State *L)
+{
+    lua_settop(L, WAIT_STATE);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 1);
+    lua_pushboolean(L, !lua_isnil(L, WAIT_ON_LINK));
+    lua_pushvalue(L, WAIT_STATE);
+    lua_callk(L, 3, 4, 0, k_waited);
+    return k_waited(L, LUA_OK, 0);
+}
+
+static int k_shown(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    struct ah_scalekit_wait wait = ((struct ah_scalekit_op *)ah_task_op(L, (int)idx))->wait;
-    lua_settop(L, WAIT_ON_LINK); /* closes the old op */
-    return start_wait(L, &wait);
+    (void)ctx;
+    return wait_on(L);
+}
+
+static int k_waited(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    int first = WAIT_STATE + 1;
+    if (!lua_isboolean(L, first)) {
+        bool failed = lua_isnil(L, first);
+        lua_settop(L, failed ? first + 1 : first);
+        return failed ? 2 : 1;
+    }
+    lua_pushvalue(L, -1);
+    lua_replace(L, WAIT_STATE);
+    lua_settop(L, first + 2);
+    lua_pushvalue(L, WAIT_ON_LINK);
+    lua_replace(L, first);
+    lua_callk(L, 2, 0, 0, k_shown); /* it may wait */
+    return k_shown(L, LUA_OK, 0);
 }
 
 static int l_wait_until_active(lua_State *L)
@@ -270,7 +332,11 @@ static int l_wait_until_active(lua_State *L)
     int type = lua_getfield(L, 1, "on_link");
     if (type != LUA_TNIL && type != LUA_TFUNCTION)
         return luaL_error(L, "bad field 'on_link' (function expected, got %s)", luaL_typename(L, -1));
-    return start_wait(L, NULL);
+    ah_luax_need_str(L, 1, "connection_name");
+    ah_luax_ms(L, 1, "timeout", WAIT_MS);
+    ah_luax_ms(L, 1, "poll", 0);
+    lua_settop(L, WAIT_ON_LINK);
+    return wait_on(L);
 }
 
 /* --- tools ----------------------------------------------------------------------------------------- */
@@ -309,7 +375,8 @@ static int l_get_tools(lua_State *L)
 {
     static const char *const fields[] = {"connection_names", "identifier", "providers", "tool_names", NULL};
     check_call(L, "scalekit.get_tools", fields);
-    struct ah_scalekit_who who = {.run = ah_task_run(L), .span = ah_task_span(L)};
+    struct ah_scalekit_who who = {
+        .run = ah_task_run(L), .span = ah_task_span(L), .call = ah_luareplay_number(L)};
     who.identifier = ah_luax_str(L, 1, "identifier", NULL);
     if (!who.identifier)
         who.identifier = ah_lua_scalekit_identifier(L);
@@ -357,11 +424,7 @@ static int k_execute(lua_State *L, int status, lua_KContext idx)
     set_text(L, "execution_id", op->execution_id);
     lua_pushlstring(L, op->answer.p, op->answer.n);
     lua_setfield(L, -2, "json");
-    if (luaL_newmetatable(L, RESULT_MT)) {
-        lua_pushcfunction(L, m_result_index);
-        lua_setfield(L, -2, "__index");
-    }
-    lua_setmetatable(L, -2);
+    luaL_setmetatable(L, RESULT_MT);
     return 1;
 }
 
@@ -530,13 +593,28 @@ static const luaL_Reg functions[] = {
     {"get_tools", l_get_tools},
     {"request", l_request},
     {"verify_webhook", l_verify_webhook},
-    {"wait_until_active", l_wait_until_active},
     {NULL, NULL},
 };
 
 int luaopen_host_scalekit(lua_State *L)
 {
+    static const char *const noted[] = {"execute_tool",
+                                        "get_authorization_link",
+                                        "get_connected_account",
+                                        "get_or_create_connected_account",
+                                        "get_tools",
+                                        "request",
+                                        NULL};
     luaL_newlib(L, functions);
+    ah_luareplay_calls(L, "scalekit.", noted);
+    lua_pushcfunction(L, l_stretch);
+    ah_luareplay_call(L, "scalekit.wait_until_active");
+    lua_pushcclosure(L, l_wait_until_active, 1);
+    lua_setfield(L, -2, "wait_until_active");
+    luaL_newmetatable(L, RESULT_MT);
+    lua_pushcfunction(L, m_result_index);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
     ah_luahttp_open(L);
     ah_lua_skrows_add(L);
     return 1;

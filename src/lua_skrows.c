@@ -5,6 +5,7 @@
 
 #include "lua_scalekit.h"
 #include "luajson.h"
+#include "luareplay.h"
 #include "luasecret.h"
 #include "scalekit.h"
 #include "skrows.h"
@@ -195,7 +196,8 @@ static int k_row(lua_State *L, int status, lua_KContext idx)
 static struct ah_scalekit_op *start_call(lua_State *L, const struct ah_skwire_row *row, const char *args,
                                          size_t n, struct ah_error *err)
 {
-    struct ah_scalekit_who who = {.run = ah_task_run(L), .span = ah_task_span(L)};
+    struct ah_scalekit_who who = {
+        .run = ah_task_run(L), .span = ah_task_span(L), .call = ah_luareplay_number(L)};
     return ah_scalekit_call(ah_lua_scalekit_service(L), &who, row->name, args, n, false, err);
 }
 
@@ -330,6 +332,7 @@ static int l_iterate(lua_State *L)
     lua_pushnil(L);
     lua_newtable(L);
     lua_pushcclosure(L, l_next, SEEN);
+    ah_luareplay_call(L, row->iterates);
     return 1;
 }
 
@@ -356,6 +359,12 @@ static void add_function(lua_State *L, const struct ah_skwire_row *row, const ch
     push_names(L, row);
     lua_pushfstring(L, "scalekit.%s", name);
     lua_pushcclosure(L, f, TITLE);
+    if (f == l_row) {
+        lua_pushfstring(L, "scalekit.%s", name);
+        lua_insert(L, -2);
+        ah_luareplay_call(L, lua_tostring(L, -2));
+        lua_remove(L, -2);
+    }
     lua_setfield(L, -2, name);
 }
 

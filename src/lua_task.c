@@ -2,6 +2,8 @@
  * is the script's decision. */
 #include "lua_task.h"
 
+#include "luareplay.h"
+#include "replay.h"
 #include "task.h"
 
 #include <math.h>
@@ -23,6 +25,9 @@ struct group {
     enum group_mode mode;
     size_t n, left;
     struct ah_timer timer;
+    struct ah_ready over;  /* the time is: told when all else is quiet, as all that comes from outside */
+    struct ah_call *limit; /* of task.timeout, in a run that is noted; belongs to its guard on the stack */
+    int64_t limit_ms;
     struct member {
         struct group *group;
         struct ah_task *task;
@@ -33,6 +38,10 @@ struct group {
 static void stop_waiting(struct group *g)
 {
     ah_timer_stop(&g->timer);
+    ah_loop_unready(g->op.loop, &g->over);
+    if (g->limit && ah_call_is_waiting(g->limit))
+        ah_op_wait(ah_call_latch(g->limit), NULL, NULL);
+    g->limit = NULL;
     for (size_t i = 0; i < g->n; i++) {
         struct ah_op *join = g->members[i].join;
         g->members[i].join = NULL;
@@ -76,15 +85,42 @@ static void on_member_done(struct ah_op *join, void *arg)
     }
 }
 
-static void on_group_timeout(struct ah_timer *t)
+static void end_in_time(struct group *g)
 {
-    struct group *g = t->arg;
     struct ah_error err = {0};
     ah_err_set(&err, AH_TIMEOUT, "the time limit of task.timeout was reached");
     ah_op_ref(&g->op);
     stop_waiting(g);
     ah_op_finish(&g->op, &err);
     ah_op_unref(&g->op);
+}
+
+static void run_over(struct ah_ready *r)
+{
+    struct group *g = (struct group *)((char *)r - offsetof(struct group, over));
+    if (g->limit)
+        ah_call_end(g->limit, "[true,[]]", 9, false);
+    end_in_time(g);
+}
+
+static void on_group_timeout(struct ah_timer *t)
+{
+    struct group *g = t->arg;
+    ah_loop_after(g->op.loop, &g->over);
+}
+
+static int start_limit(struct group *g)
+{
+    return ah_timer_start(g->op.loop, &g->timer, g->limit_ms, on_group_timeout, g);
+}
+
+/* In the past of a resumed run: it was reached, or it begins now. */
+static void on_limit_turn(struct ah_op *latch, void *arg)
+{
+    struct group *g = arg;
+    (void)latch;
+    if (ah_call_result(g->limit).type != AH_JSON_NONE || start_limit(g) != 0)
+        end_in_time(g);
 }
 
 /* NULL: out of memory. */
@@ -95,6 +131,7 @@ static struct group *new_group(lua_State *L, enum group_mode mode, size_t n)
         return NULL;
     ah_op_init(&g->op, &group_class, ah_lua_of(L)->core->loop);
     g->op.inner = true;
+    g->over.run = run_over;
     g->mode = mode;
     return g;
 }
@@ -369,8 +406,15 @@ static int l_timeout(lua_State *L)
     lua_replace(L, 1);
     lua_settop(L, 1);
     struct group *g = push_group(L, GROUP_ALL, 1);
-    if (add_member(g, ah_task_ref(task)) != 0 ||
-        ah_timer_start(g->op.loop, &g->timer, ms, on_group_timeout, g) != 0)
+    struct ah_replay *notes = ah_luareplay_of(L);
+    g->limit_ms = ms;
+    if (add_member(g, ah_task_ref(task)) != 0)
+        return luaL_error(L, "out of memory");
+    lua_pushinteger(L, (lua_Integer)ms);
+    g->limit = notes ? ah_luareplay_begin(L, notes, "task.timeout", lua_gettop(L), lua_gettop(L)) : NULL;
+    if (g->limit && ah_call_is_waiting(g->limit))
+        ah_op_wait(ah_call_latch(g->limit), on_limit_turn, g);
+    else if (start_limit(g) != 0)
         return luaL_error(L, "out of memory");
     return k_timeout(L, LUA_OK, ah_task_push_op(L, ah_op_ref(&g->op)));
 }
@@ -505,5 +549,7 @@ int luaopen_host_task(lua_State *L)
     ah_luax_class(L, GROUP_MT, NULL, m_group_release);
     ah_luax_class(L, EVENT_MT, event_methods, l_event_set);
     luaL_newlib(L, task_lib);
+    static const char *const noted[] = {"sleep", NULL};
+    ah_luareplay_calls(L, "task.", noted);
     return 1;
 }

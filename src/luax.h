@@ -14,6 +14,7 @@ struct ah_tasks;
 struct ah_openai;
 struct ah_scalekit;
 struct ah_langsmith;
+struct ah_replay;
 struct ah_scripts;
 struct ah_script_run;
 struct ah_ext_box;
@@ -28,9 +29,12 @@ struct ah_lua {
     struct ah_langsmith *langsmith;
     struct ah_scripts *scripts;
     struct ah_ext_box *ext;             /* of modules that other programs add */
+    struct ah_replay *replay;           /* what the script's run saw; NULL: nothing is noted */
     const struct ah_script_run *script; /* NULL: no script of a user runs */
     /* Pushes what `require` answers in the environment of the script that runs; raises as it does. NULL in tests. */
     void (*require)(lua_State *L, const char *name);
+    bool interrupting;   /* a person stops the run: noted calls answer so at once */
+    int emulator_port;   /* of the emulator in this process, 0 = none */
     bool exit_requested; /* by os.exit: the host ends everything in order */
     int exit_code;
 };

@@ -508,7 +508,7 @@ static int send_body(struct call *c, const struct ah_buf *body, struct ah_error 
     bool reads = body->n == 0;
     snprintf(what, sizeof what, "%s %s", c->endpoint->method, c->url);
     begin_answer(c);
-    c->effect = ah_effect_begin(c->run, c->span, reads ? AH_EFFECT_READ : AH_EFFECT_IDEMPOTENT,
+    c->effect = ah_effect_begin(c->run, c->span, reads ? AH_EFFECT_READ : AH_EFFECT_IDEMPOTENT, 0,
                                 reads ? "api" : "model", what, ah_buf_str(body), body->n, &why);
     int rc = why.kind != AH_NONE ? -1 : 0;
     if (rc != 0)

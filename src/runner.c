@@ -5,11 +5,16 @@
 #include "runner.h"
 
 #include "buf.h"
+#include "config.h"
+#include "hash.h"
 #include "limits.h"
 #include "log.h"
 #include "luajson.h"
+#include "recipe.h"
+#include "replay.h"
 #include "sandbox.h"
 #include "secret.h"
+#include "store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -308,6 +313,87 @@ static void fill_result(struct ah_runner *r)
         result->exit_code = ah_err_exit_code(r->err.kind);
 }
 
+/* --- notes: what a run that stops can be resumed with ------------------------------------------------------------------ */
+
+static int load_notes(struct ah_runner *r, struct ah_recipe *was)
+{
+    struct ah_core *core = r->lua->core;
+    r->replay = ah_replay_new(core, &r->err);
+    if (!r->replay)
+        return -1;
+    if (!r->opts.resumes)
+        return 0;
+    ah_replay_assume(r->replay, r->opts.assume);
+    if (ah_recipe_read(core, r->opts.resumes, was, &r->err) != 0)
+        return -1;
+    return ah_replay_load(r->replay, r->opts.resumes, &r->err);
+}
+
+static void begin_notes(struct ah_runner *r, const struct ah_recipe *was)
+{
+    struct ah_core *core = r->lua->core;
+    const char *user = ah_config_get(core->config, "AGENTHOST_USER");
+    struct ah_recipe now = {.seed = (int64_t)(ah_ids_u64(ah_loop_ids(core->loop)) >> 1),
+                            .resumes = r->opts.resumes,
+                            .base = (int64_t)ah_replay_length(r->replay),
+                            .port = r->lua->emulator_port};
+    struct ah_buf text;
+    if (r->opts.resumes)
+        now.seed = was->seed;
+    snprintf(now.script, sizeof now.script, "%s", r->script.path);
+    snprintf(now.user, sizeof now.user, "%s", user ? user : "");
+    ah_hash_sha256_hex(r->file.text, r->file.n, now.sha256);
+    if (r->opts.resumes && strcmp(now.sha256, was->sha256) != 0)
+        ah_log_line(
+            core->log, AH_LOG_WARN,
+            "the script has changed since this run began; up to where it stopped it must do the same");
+    ah_buf_init(&text, AH_SERVER_BODY_BYTES);
+    ah_recipe_write(core, &now, r->script.args, r->opts.command, &text);
+    ah_replay_begin(r->replay, ah_run_key(r->run), (uint64_t)now.seed, ah_buf_str(&text), text.n);
+    ah_buf_drop(&text);
+    r->lua->replay = r->replay;
+    ah_trace_set_replay(core->trace, r->replay);
+}
+
+/* One of two processes that resume the same run at the same time goes on. */
+static int claim(struct ah_runner *r)
+{
+    bool got = true;
+    if (r->opts.resumes &&
+        ah_store_claim(r->lua->core->store, r->opts.resumes, ah_run_key(r->run), &got, &r->err) != 0)
+        return -1;
+    return got ? 0
+               : ah_err_set(&r->err, AH_CONFIG,
+                            "this run is still going on, or another process has just gone on with it");
+}
+
+static void end_notes(struct ah_runner *r)
+{
+    if (!r->replay)
+        return;
+    r->result.resumable = !ah_replay_closed(r->replay) && ah_store_durable(r->lua->core->store);
+    r->result.replayed = ah_replay_replayed(r->replay);
+    r->lua->replay = NULL;
+    r->lua->interrupting = false;
+    ah_trace_set_replay(r->lua->core->trace, NULL);
+    ah_replay_free(r->replay);
+    r->replay = NULL;
+}
+
+bool ah_runner_stuck(const struct ah_runner *r)
+{
+    const struct ah_error *why;
+    return r->replay && ah_replay_stopped(r->replay, &why);
+}
+
+void ah_runner_interrupt(struct ah_runner *r)
+{
+    if (r->replay)
+        ah_replay_interrupt(r->replay);
+    r->lua->interrupting = true;
+    ah_tasks_interrupt(r->lua->tasks);
+}
+
 int ah_runner_start(struct ah_runner *r, struct ah_lua *lua, const struct ah_host_run_opts *opts)
 {
     static const char *const no_args[] = {NULL};
@@ -321,14 +407,20 @@ int ah_runner_start(struct ah_runner *r, struct ah_lua *lua, const struct ah_hos
                                        .args = opts->args ? opts->args : no_args,
                                        .options = opts->options ? opts->options : no_options,
                                        .identifier = opts->identifier};
-    if (read_script(r) != 0 || !(r->run = start_run(r))) {
+    struct ah_recipe was = {0};
+    if (read_script(r) != 0 || load_notes(r, &was) != 0 || !(r->run = start_run(r))) {
+        ah_recipe_drop(&was);
+        end_notes(r);
         fill_result(r);
         return -1;
     }
     snprintf(r->run_id, sizeof r->run_id, "%s", ah_run_id(r->run));
     lua->script = &r->script;
     lua->exit_requested = false;
-    r->task = start_job(lua->L, r, l_script, r->run, &r->err);
+    begin_notes(r, &was);
+    ah_recipe_drop(&was);
+    if (claim(r) == 0)
+        r->task = start_job(lua->L, r, l_script, r->run, &r->err);
     return 0; /* without a task the run has begun all the same, and ends at once */
 }
 
@@ -353,6 +445,7 @@ bool ah_runner_done(const struct ah_runner *r)
 void ah_runner_end(struct ah_runner *r, bool stopped)
 {
     struct ah_lua *lua = r->lua;
+    const struct ah_error *why;
     const struct ah_error *failed = r->task ? &ah_task_end_op(r->task)->err : NULL;
     if (lua->exit_requested) {
         lua->exit_requested = false;
@@ -360,15 +453,21 @@ void ah_runner_end(struct ah_runner *r, bool stopped)
         r->result.exit_code = lua->exit_code;
     } else if (stopped) {
         ah_err_set(&r->err, AH_CANCELLED, "interrupted");
+    } else if (r->task && ah_replay_stopped(r->replay, &why)) {
+        ah_err_copy(&r->err, why);
     } else if (failed && failed->kind != AH_NONE) {
         ah_err_copy(&r->err, failed);
+    } else if (r->task) {
+        ah_replay_check_end(r->replay, &r->err);
     }
     /* What a script spawned and did not wait for ends with it. Tasks of the host itself (the emulator answering
      * an upload) go on. */
     ah_tasks_cancel_runs(lua->tasks);
     ah_task_unref(r->task);
     r->task = NULL;
+    ah_replay_end(r->replay);
     end_run(r);
+    end_notes(r);
     fill_result(r);
     lua->script = NULL;
 }

@@ -19,6 +19,7 @@ struct ah_runner {
     struct ah_script_file file;
     struct ah_run *run;
     struct ah_task *task;       /* counted */
+    struct ah_replay *replay;
     char run_id[AH_UUID_BYTES]; /* what result points at, as the next two */
     char *answer, *json;
     struct ah_error err;
@@ -30,6 +31,10 @@ int ah_runner_start(struct ah_runner *r, struct ah_lua *lua, const struct ah_hos
 void ah_runner_refuse(struct ah_runner *r, struct ah_error *err); /* no run has begun: err, which is moved */
 bool ah_runner_active(const struct ah_runner *r);                 /* begun and not yet ended */
 bool ah_runner_done(const struct ah_runner *r);                   /* its task has ended: end it */
+/* It cannot go on: it diverged from what it did before, or waits for a person only. */
+bool ah_runner_stuck(const struct ah_runner *r);
+/* A person stops it: open calls are answered so, and nothing more is noted. */
+void ah_runner_interrupt(struct ah_runner *r);
 /* What the script spawned ends with it, then the run; fills result. `stopped`: somebody asked for it. */
 void ah_runner_end(struct ah_runner *r, bool stopped);
 void ah_runner_drop(struct ah_runner *r); /* of a run that has ended */

@@ -6,6 +6,7 @@
 #include "sandbox.h"
 
 #include "config.h"
+#include "luareplay.h"
 #include "luax.h"
 #include "script_run.h"
 #include "scripts.h"
@@ -118,8 +119,48 @@ static int l_os_time(lua_State *L)
         lua_call(L, 1, 1);
         return 1;
     }
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_call(L, 0, 1);
+    return 1;
+}
+
+static int l_now(lua_State *L)
+{
     lua_pushinteger(L, ah_clock_wall_us(ah_loop_clock(ah_lua_of(L)->core->loop)) / 1000000);
     return 1;
+}
+
+static int l_os_date(lua_State *L)
+{
+    lua_settop(L, 2);
+    if (lua_isnil(L, 1)) {
+        lua_pushliteral(L, "%c");
+        lua_replace(L, 1);
+    }
+    if (lua_isnil(L, 2)) {
+        lua_pushvalue(L, lua_upvalueindex(2));
+        lua_call(L, 0, 1);
+        lua_replace(L, 2);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+/* io.lines and file:lines, which is the upvalue: each line is noted. */
+static int l_lines(lua_State *L)
+{
+    int nargs = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, nargs, LUA_MULTRET);
+    if (!lua_isfunction(L, 1))
+        return lua_gettop(L);
+    lua_pushvalue(L, 1);
+    ah_luareplay_reader(L, "io.lines");
+    lua_replace(L, 1);
+    return lua_gettop(L);
 }
 
 /* Files that hold secrets by their nature: settings, the memory of processes, the journal. Links are
@@ -382,6 +423,17 @@ static void keep_fields(lua_State *L, const char *library, const char *const *na
     lua_pop(L, 1);
 }
 
+/* read and lines of the table on top. */
+static void note_reading(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, "read");
+    ah_luareplay_reader(L, name);
+    lua_setfield(L, -2, "read");
+    lua_getfield(L, -1, "lines");
+    lua_pushcclosure(L, l_lines, 1);
+    lua_setfield(L, -2, "lines");
+}
+
 static void replace_functions(lua_State *L)
 {
     lua_getglobal(L, "os");
@@ -390,8 +442,15 @@ static void replace_functions(lua_State *L)
     lua_pushcfunction(L, l_os_getenv);
     lua_setfield(L, -2, "getenv");
     lua_getfield(L, -1, "time");
-    lua_pushcclosure(L, l_os_time, 1);
+    ah_luareplay_value(L, l_now, "os.time");
+    lua_pushcclosure(L, l_os_time, 2);
     lua_setfield(L, -2, "time");
+    lua_getfield(L, -1, "date");
+    ah_luareplay_value(L, l_now, "os.date");
+    lua_pushcclosure(L, l_os_date, 2);
+    lua_setfield(L, -2, "date");
+    static const char *const read[] = {"clock", "getenv", NULL};
+    ah_luareplay_values(L, "os.", read);
     lua_pop(L, 1);
     static const char *const guarded[] = {"input", "lines", "open", "output", NULL};
     lua_getglobal(L, "io");
@@ -400,7 +459,12 @@ static void replace_functions(lua_State *L)
         lua_pushcclosure(L, l_guarded, 1);
         lua_setfield(L, -2, *n);
     }
+    note_reading(L, "io.read");
     lua_pop(L, 1);
+    luaL_getmetatable(L, LUA_FILEHANDLE);
+    lua_getfield(L, -1, "__index");
+    note_reading(L, "file.read");
+    lua_pop(L, 2);
     lua_register(L, "rawset", l_rawset);
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);

@@ -20,6 +20,7 @@ void ah_scalekit_free(struct ah_scalekit *sk); /* all ops must be done */
 struct ah_scalekit_who {
     struct ah_run *run;   /* NULL: the host's own call, not journalled */
     struct ah_span *span; /* parent of the tool span */
+    int64_t call;         /* the noted call that it belongs to, 0 = none (trace.h) */
     const char *connection_name, *identifier;
     const char *account_id; /* instead of the two */
 };

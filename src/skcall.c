@@ -266,6 +266,7 @@ void *ah_skcall_new(struct ah_scalekit *sk, const struct ah_op_class *cls, size_
     f->sk = sk;
     f->run = who->run ? ah_run_ref(who->run) : NULL;
     f->span = who->span ? ah_span_ref(who->span) : NULL;
+    f->call = who->call;
     if (!ah_skcall_copy(&f->connection, who->connection_name) ||
         !ah_skcall_copy(&f->identifier, who->identifier) || !ah_skcall_copy(&f->account, who->account_id)) {
         f->pub.op.done = true;
@@ -278,7 +279,7 @@ void *ah_skcall_new(struct ah_scalekit *sk, const struct ah_op_class *cls, size_
 
 struct ah_scalekit_who ah_skcall_who(const struct ah_skcall_flow *f)
 {
-    return (struct ah_scalekit_who){f->run, f->span, f->connection, f->identifier, f->account};
+    return (struct ah_scalekit_who){f->run, f->span, f->call, f->connection, f->identifier, f->account};
 }
 
 /* Results of `child` now live in `f`. */
@@ -577,8 +578,8 @@ static int intend(struct ah_skcall *c, struct ah_error *err)
     const char *args = c->args ? c->args : c->body.n ? c->body.p : ah_buf_str(&c->url);
     size_t n = c->args ? c->args_n : c->body.n ? c->body.n : c->url.n;
     struct ah_error why = {0};
-    c->effect = ah_effect_begin(f->run, f->span, c->effect_class, c->effect_kind, c->what ? c->what : what,
-                                args, n, &why);
+    c->effect = ah_effect_begin(f->run, f->span, c->effect_class, f->call, c->effect_kind,
+                                c->what ? c->what : what, args, n, &why);
     if (!c->effect && why.kind != AH_NONE) {
         ah_err_move(err, &why);
         return -1;
@@ -598,12 +599,28 @@ static size_t put_raw_headers(const struct ah_skcall *c, struct ah_http_header *
     return n;
 }
 
+/* What came to an earlier process of this run. */
+static void give_answer(struct ah_skcall *c, const struct ah_effect_answer *a)
+{
+    struct ah_error err = {0};
+    if (a->err.kind != AH_NONE) {
+        ah_skcall_fail(&c->flow, &a->err);
+        return;
+    }
+    struct ah_http_op *http = ah_http_answered(c->flow.sk->core->http, a->status, a->body, a->n, &err);
+    ah_skcall_run(&c->flow, http ? &http->op : NULL, &err, on_answer);
+}
+
 static void send_call(struct ah_skcall *c)
 {
     struct ah_scalekit *sk = c->flow.sk;
     struct ah_error err = {0};
     if (intend(c, &err) != 0) {
         ah_skcall_finish(&c->flow, &err);
+        return;
+    }
+    if (ah_effect_answer(c->effect)) {
+        give_answer(c, ah_effect_answer(c->effect));
         return;
     }
     struct ah_http_header headers[HEADERS_MAX];

@@ -36,6 +36,7 @@ struct ah_skcall_flow {
     struct ah_scalekit *sk;
     struct ah_run *run;
     struct ah_span *span;
+    int64_t call;
     struct ah_op *child; /* what it waits for */
     bool held;           /* it was cancelled and keeps itself until its child has ended */
     void (*next)(struct ah_skcall_flow *f, struct ah_op *child);

@@ -22,7 +22,7 @@ struct ah_store; /* opaque, one per host */
 struct ah_loop;
 struct ah_log;
 
-#define AH_STORE_VERSION 1 /* PRAGMA user_version; older files are migrated, newer ones refused */
+#define AH_STORE_VERSION 2 /* PRAGMA user_version; older files are migrated, newer ones refused */
 
 /* --- opening ------------------------------------------------------------------------------- */
 
@@ -223,6 +223,34 @@ int ah_store_event_at(struct ah_store *s, int64_t seq, int (*fn)(void *arg, cons
                       void *arg, struct ah_error *err);
 int ah_store_effects(struct ah_store *s, int64_t run, int (*fn)(void *arg, const struct ah_store_effect *e),
                      void *arg, struct ah_error *err);
+
+/* --- resuming and approving (store_effect.c) ------------------------------------------------------- */
+
+/* `by` goes on from `run`. *got false: the run is alive, or somebody else did so first. Both are in the file
+ * then. */
+int ah_store_claim(struct ah_store *s, int64_t run, int64_t by, bool *got, struct ah_error *err);
+/* The run that goes on from it; 0: none. */
+int ah_store_resumed_by(struct ah_store *s, int64_t run, int64_t *by, struct ah_error *err);
+
+enum ah_approval_state { AH_APPROVAL_OPEN, AH_APPROVAL_YES, AH_APPROVAL_NO };
+struct ah_store_approval {
+    int64_t run, seq;     /* seq: the number of the call that asked (replay.h) */
+    int64_t asked;        /* wall microseconds */
+    const char *sha256;   /* of exactly what is asked; a decision holds for nothing else */
+    const char *question; /* JSON object, secrets masked */
+    enum ah_approval_state state;
+    const char *reason; /* "" = none */
+    int64_t decided;    /* 0: not yet */
+};
+/* A question that waits for a person. Asked again: the same keeps its answer, a changed one loses it. */
+int ah_store_ask(struct ah_store *s, const struct ah_store_approval *a, struct ah_error *err);
+/* Only an open one can be decided: *changed. */
+int ah_store_decide(struct ah_store *s, int64_t run, int64_t seq, enum ah_approval_state state,
+                    const char *reason, bool *changed, struct ah_error *err);
+/* Newest first. run 0: of all runs; seq 0: all; limit 0: 1000. */
+int ah_store_approvals(struct ah_store *s, int64_t run, int64_t seq, int limit,
+                       int (*fn)(void *arg, const struct ah_store_approval *a), void *arg,
+                       struct ah_error *err);
 
 /* --- sending (langsmith.c) ----------------------------------------------------------------------
  *

@@ -136,7 +136,12 @@ static int collect_all(struct ah_store *s, const struct ah_store_gc *gc, struct 
     if (rc == SQLITE_OK)
         rc = mark_blobs(s, &horizon); /* before the old events go: they say how old a text is */
     if (rc == SQLITE_OK &&
-        ah_store_each_run(s, ah_sql_prepare(s, "SELECT " AH_RUN_COLUMNS " FROM run ORDER BY key", ""),
+        ah_store_each_run(s,
+                          ah_sql_prepare(s,
+                                         "SELECT " AH_RUN_COLUMNS
+                                         " FROM run WHERE NOT EXISTS (SELECT 1 FROM run n WHERE"
+                                         " n.key = run.resumed_by AND n.state <> 1) ORDER BY key",
+                                         ""),
                           pick_run, &p, NULL) != 0)
         rc = SQLITE_ERROR;
     rc = rc == SQLITE_OK ? p.rc : rc;
@@ -152,6 +157,9 @@ static int collect_all(struct ah_store *s, const struct ah_store_gc *gc, struct 
     if (rc == SQLITE_OK)
         rc = delete_sliced(s, "DELETE FROM effect WHERE run IN (SELECT key FROM temp.gone) AND ?1 < ?2", 0, 1,
                            &none);
+    if (rc == SQLITE_OK)
+        rc = delete_sliced(s, "DELETE FROM approval WHERE run IN (SELECT key FROM temp.gone) AND ?1 < ?2", 0,
+                           1, &none);
     if (rc == SQLITE_OK)
         rc = delete_sliced(s, "DELETE FROM exception WHERE run IN (SELECT key FROM temp.gone) AND ?1 < ?2", 0,
                            1, &none);

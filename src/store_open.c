@@ -44,6 +44,11 @@ static const char *const migrations[AH_STORE_VERSION] = {
     " patch INTEGER NOT NULL, due INTEGER NOT NULL, reason TEXT NOT NULL,"
     " PRIMARY KEY(dest, run, span)) WITHOUT ROWID;"
     "CREATE INDEX exception_due ON exception(dest, state, due);",
+    "ALTER TABLE run ADD COLUMN resumed_by INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE approval(run INTEGER NOT NULL, seq INTEGER NOT NULL, asked INTEGER NOT NULL,"
+    " sha256 TEXT NOT NULL, question TEXT NOT NULL, state INTEGER NOT NULL DEFAULT 0,"
+    " reason TEXT NOT NULL DEFAULT '', decided INTEGER NOT NULL DEFAULT 0,"
+    " PRIMARY KEY(run, seq)) WITHOUT ROWID;",
 };
 
 int ah_store_default_dir(char *out, size_t size, struct ah_error *err)

@@ -40,6 +40,7 @@ struct ah_task {
     struct join_op *joins;   /* those who wait for its end */
     struct ah_run *run;
     struct ah_span *span;
+    int64_t call; /* number of the noted call it is in, 0 = none */
 };
 
 struct join_op {
@@ -246,6 +247,17 @@ struct ah_run *ah_task_swap_run(lua_State *L, struct ah_run *run)
     struct ah_run *old = t->run;
     t->run = run ? ah_run_ref(run) : NULL;
     return old;
+}
+
+int64_t ah_task_call(lua_State *L)
+{
+    struct ah_task *t = ah_task_current(L);
+    return t ? t->call : 0;
+}
+
+void ah_task_set_call(struct ah_task *t, int64_t number)
+{
+    t->call = number;
 }
 
 /* --- life of a task ------------------------------------------------------------------------------- */
@@ -829,6 +841,13 @@ void ah_tasks_cancel_runs(struct ah_tasks *t)
         ah_task_unref(task);
         at = t->alive.next;
     }
+}
+
+void ah_tasks_interrupt(struct ah_tasks *t)
+{
+    for (struct ah_task *at = t->alive.next; at != &t->alive; at = at->next)
+        if (at->run && at->waiting && (!at->waiting->inner || at->call))
+            ah_op_cancel(at->waiting); /* its end is told from the ready phase */
 }
 
 void ah_tasks_free(struct ah_tasks *t)

@@ -43,6 +43,10 @@ struct ah_span *ah_task_span(lua_State *L); /* parent for new spans */
  * reference of the old one to the caller). */
 struct ah_span *ah_task_swap_span(lua_State *L, struct ah_span *span);
 
+/* The number of the noted call that the task is in (luareplay.c); 0: none. */
+int64_t ah_task_call(lua_State *L);
+void ah_task_set_call(struct ah_task *t, int64_t number);
+
 struct ah_run *ah_task_swap_run(lua_State *L, struct ah_run *run); /* the same for the run */
 
 /* --- for host.c and lua_task.c --------------------------------------------------------------- */
@@ -53,6 +57,8 @@ int ah_tasks_open(lua_State *L,
 void ah_tasks_cancel_all(struct ah_tasks *t);
 /* Cancels the tasks that work for a run; those of the host itself stay. */
 void ah_tasks_cancel_runs(struct ah_tasks *t);
+/* Ends what the tasks of runs wait for from outside, as cancelled: each is told so and may go on. */
+void ah_tasks_interrupt(struct ah_tasks *t);
 void ah_tasks_free(struct ah_tasks *t); /* after lua_close; asserts that nothing is left */
 int ah_tasks_alive(const struct ah_tasks *t);
 int ah_tasks_refs(const struct ah_tasks *t); /* registry references held: tests watch it */

@@ -11,6 +11,7 @@
 #include "json.h"
 #include "log.h"
 #include "loop.h"
+#include "replay.h"
 #include "secret.h"
 #include "store.h"
 #include "tracing.h"
@@ -83,6 +84,7 @@ struct ah_trace {
     EVP_MD *md;
     EVP_MD_CTX *digest;
     struct ah_buf masked;
+    struct ah_replay *replay;
     int64_t second; /* whose text `iso` is; times of one second differ in six digits */
     char iso[AH_CLOCK_ISO_BYTES];
 };
@@ -90,6 +92,9 @@ struct ah_trace {
 struct ah_effect {
     struct ah_run *run; /* counted */
     int64_t n, span;
+    bool answered; /* by an earlier process: there is nothing to journal */
+    struct ah_effect_answer answer;
+    char *body;
 };
 
 static const char *const type_names[] = {"chain",     "llm",    "tool",  "retriever",
@@ -329,6 +334,11 @@ struct ah_trace *ah_trace_new(struct ah_core *core, struct ah_error *err)
         return NULL;
     }
     return t;
+}
+
+void ah_trace_set_replay(struct ah_trace *t, struct ah_replay *replay)
+{
+    t->replay = replay;
 }
 
 void ah_trace_free(struct ah_trace *t)
@@ -1146,39 +1156,119 @@ static void put_any(struct ah_trace *t, const char *p, size_t n)
     ah_buf_drop(&quoted);
 }
 
-static void write_intent(struct ah_effect *e, enum ah_effect_class cls, const char *kind, const char *what,
-                         const char *args, size_t n)
+static void write_intent(struct ah_effect *e, const struct ah_store_effect *row, const char *kind,
+                         const char *what, const char *args, size_t n)
 {
     static const char *const classes[] = {"read", "idempotent", "unsafe"};
     struct ah_trace *t = e->run->trace;
-    struct ah_store_effect row = {.run = e->run->key, .n = e->n, .span = e->span, .cls = (int)cls};
-    size_t what_n = strlen(what);
     char head[80];
-    hash_args(t, args, args ? n : 0, row.args_sha256);
-    snprintf(row.kind, sizeof row.kind, "%s", kind);
-    snprintf(row.what, sizeof row.what, "%s", mask(t, what, &what_n));
-    int head_n =
-        snprintf(head, sizeof head, "{\"n\":%lld,\"class\":\"%s\",\"kind\":", (long long)e->n, classes[cls]);
-    ah_store_effect_begin(t->store, &row);
-    ah_store_begin(t->store, row.run, row.span, AH_EV_EFFECT_BEGIN, wall_now(t));
+    int head_n = snprintf(head, sizeof head, "{\"n\":%lld,\"class\":\"%s\",\"kind\":", (long long)e->n,
+                          classes[row->cls]);
+    ah_store_effect_begin(t->store, row);
+    ah_store_begin(t->store, row->run, row->span, AH_EV_EFFECT_BEGIN, wall_now(t));
     ah_store_put(t->store, head, (size_t)head_n);
     put_str(t, kind);
     ah_store_puts(t->store, ",\"what\":");
     put_str(t, what);
-    if (cls == AH_EFFECT_UNSAFE && args) { /* a person may have to decide what happened */
+    if (row->cls == AH_EFFECT_UNSAFE && args) { /* a person may have to decide what happened */
         ah_store_puts(t->store, ",\"args\":");
         put_any(t, args, n);
     }
     ah_store_puts(t->store, "}");
     /* Before the event is ended: that may commit. */
-    if (cls == AH_EFFECT_UNSAFE)
+    if (row->cls == AH_EFFECT_UNSAFE)
         ah_store_make_safe(t->store);
     ah_store_end(t->store);
 }
 
+/* --- what an earlier process was answered */
+
+static int take_answer(void *arg, const struct ah_store_event *ev)
+{
+    struct ah_effect *e = arg;
+    struct ah_json end, body, err;
+    if (ah_json_check(ev->body, ev->n, 0, &end, NULL) != 0)
+        return 1;
+    body = ah_json_get(end, "body");
+    err = ah_json_get(end, "error");
+    if (body.type == AH_JSON_STRING) {
+        e->body = ah_json_dup(body);
+        e->answer.n = e->body ? strlen(e->body) : 0;
+    } else if (body.type != AH_JSON_NONE) {
+        e->body = copy_bytes(body.p, body.n);
+        e->answer.n = body.n;
+    }
+    e->answer.body = e->body ? e->body : "";
+    if (err.type == AH_JSON_OBJECT) {
+        char kind[64], message[sizeof e->answer.err.message];
+        ah_json_copy(ah_json_get(err, "kind"), kind, sizeof kind);
+        ah_json_copy(ah_json_get(err, "message"), message, sizeof message);
+        enum ah_kind k = ah_err_kind_of(kind);
+        ah_err_set(&e->answer.err, k == AH_NONE ? AH_HTTP : k, "%s", message);
+        e->answer.err.status = e->answer.status;
+    }
+    return 1;
+}
+
+/* 0: it is new. 1: it was answered. -1: it was sent, and no answer is known. */
+static int look_back(struct ah_effect *e, const struct ah_store_effect *row, int64_t call,
+                     struct ah_error *err)
+{
+    struct ah_store_effect was;
+    struct ah_trace *t = e->run->trace;
+    enum ah_replay_fate fate = ah_replay_fate(t->replay, call, row->kind, row->what, row->args_sha256, &was);
+    if (fate == AH_FATE_NEW)
+        return 0;
+    if (fate == AH_FATE_UNKNOWN)
+        return ah_err_set(
+            err, AH_OUTCOME_UNKNOWN,
+            "%.200s was sent before this run was interrupted, and no answer is known: it may have "
+            "been carried out, so it is not sent again",
+            row->what);
+    e->answered = true;
+    e->answer.status = was.status;
+    return ah_store_event_at(t->store, was.end_seq, take_answer, e, err) == 0 ? 1 : -1;
+}
+
+const struct ah_effect_answer *ah_effect_answer(const struct ah_effect *e)
+{
+    return e && e->answered ? &e->answer : NULL;
+}
+
+static void free_effect(struct ah_effect *e)
+{
+    ah_run_unref(e->run);
+    ah_err_drop(&e->answer.err);
+    free(e->body);
+    free(e);
+}
+
+/* Numbers and journals it, unless an earlier process has. -1: it must not be sent. */
+static int intend(struct ah_effect *e, enum ah_effect_class cls, int64_t call, const char *kind,
+                  const char *what, const char *args, size_t n, struct ah_error *err)
+{
+    struct ah_trace *t = e->run->trace;
+    struct ah_store_effect row = {.run = e->run->key, .span = e->span, .cls = (int)cls};
+    size_t what_n = strlen(what);
+    bool noted = t->replay && cls == AH_EFFECT_UNSAFE;
+    hash_args(t, args, args ? n : 0, row.args_sha256);
+    snprintf(row.kind, sizeof row.kind, "%s", kind);
+    snprintf(row.what, sizeof row.what, "%s", mask(t, what, &what_n));
+    int before = noted ? look_back(e, &row, call, err) : 0;
+    if (before != 0)
+        return before > 0 ? 0 : -1;
+    e->n = row.n = ++e->run->effects;
+    if (noted)
+        ah_replay_intent(t->replay, call, row.run, row.n);
+    else if (t->replay)
+        ah_replay_flush(t->replay);
+    write_intent(e, &row, kind, what, args, n);
+    return 0;
+}
+
 struct ah_effect *ah_effect_begin(struct ah_run *run, struct ah_span *span, enum ah_effect_class cls,
-                                  const char *kind, const char *what, const char *args, size_t n,
-                                  struct ah_error *err)
+                                  int64_t call, const char *kind, const char *what, const char *args,
+                                  size_t n, struct ah_error *err)
 {
     if (!run || run->ended)
         return NULL;
@@ -1196,10 +1286,12 @@ struct ah_effect *ah_effect_begin(struct ah_run *run, struct ah_span *span, enum
         ah_err_set(err, AH_MEMORY, "no memory for the journal");
         return NULL;
     }
-    *e = (struct ah_effect){run, ++run->effects, span && span->run == run ? span->n : 0};
-    run->refs++;
-    write_intent(e, cls, kind, what, args, n);
-    return e;
+    e->run = ah_run_ref(run);
+    e->span = span && span->run == run ? span->n : 0;
+    if (intend(e, cls, call, kind, what, args, n, err) == 0)
+        return e;
+    free_effect(e);
+    return NULL;
 }
 
 void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int status, const char *body,
@@ -1207,6 +1299,10 @@ void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int
 {
     if (!e)
         return;
+    if (e->answered) {
+        free_effect(e);
+        return;
+    }
     struct ah_trace *t = e->run->trace;
     char head[64];
     int head_n = snprintf(head, sizeof head, "{\"n\":%lld,\"status\":%d", (long long)e->n, status);
@@ -1232,6 +1328,5 @@ void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int
     }
     ah_store_puts(t->store, "}");
     ah_store_end(t->store);
-    ah_run_unref(e->run);
-    free(e);
+    free_effect(e);
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ah_replay;
 struct ah_trace; /* opaque, one per host */
 struct ah_run;   /* opaque: one run of a script = one trace */
 struct ah_span;  /* opaque, counted */
@@ -23,6 +24,9 @@ struct ah_trace *ah_trace_new(
     struct ah_core *core,
     struct ah_error *err);              /* needs loop, store, secrets, config, log; sets core->tracing */
 void ah_trace_free(struct ah_trace *t); /* all runs must have ended */
+
+/* Whose notes name the unsafe effects from now on; NULL: nobody's. */
+void ah_trace_set_replay(struct ah_trace *t, struct ah_replay *replay);
 
 /* --- runs ---------------------------------------------------------------------------------- */
 
@@ -149,10 +153,21 @@ struct ah_effect; /* opaque: one call that reaches outside */
 /* Journals the intent of a call before it is queued: `kind` is "http", "model", "tool", "api"; `what`
  * is the method and URL, or the tool's name; `args` is what is sent (hashed before masking). An unsafe
  * intent is committed with synchronous=FULL. NULL with AH_JOURNAL: the journal is unusable and the
- * call is unsafe (unless --no-journal). `run` NULL (the host's own calls): NULL without an error. */
+ * call is unsafe (unless --no-journal). `run` NULL (the host's own calls): NULL without an error.
+ * `call`: the number of the noted call that it belongs to (luareplay.h), 0 = none. In a resumed run, an unsafe
+ * effect that an earlier process had begun: its answer (ah_effect_answer), or NULL with AH_OUTCOME_UNKNOWN. */
 struct ah_effect *ah_effect_begin(struct ah_run *run, struct ah_span *span, enum ah_effect_class cls,
-                                  const char *kind, const char *what, const char *args, size_t n,
-                                  struct ah_error *err);
+                                  int64_t call, const char *kind, const char *what, const char *args,
+                                  size_t n, struct ah_error *err);
+/* What an earlier process, of the run that this one goes on from, was answered: then nothing is to be sent. */
+struct ah_effect_answer {
+    int status;
+    const char *body; /* malloc'd, as long as the effect is not ended */
+    size_t n;
+    struct ah_error err; /* kind AH_NONE: success */
+};
+/* NULL: there is none. */
+const struct ah_effect_answer *ah_effect_answer(const struct ah_effect *e);
 /* The outcome: a result (`body`, may be NULL), or an error; AH_OUTCOME_UNKNOWN is kept as such.
  * Frees it. NULL is fine. issued/completed are the op's two numbers. */
 void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int status, const char *body,

@@ -72,6 +72,7 @@ struct ah_host_opts {
     void (*on_log)(void *arg, int level, const char *line, size_t n);
     /* What scripts print: stream 1 is standard output, 2 standard error. NULL: the process's own */
     void (*on_output)(void *arg, int stream, const char *text, size_t n);
+    int emulator_port; /* of the emulator, where it is free; 0: any */
 };
 
 /* NULL: *err (may be NULL) says why. Texts are copied or used only during the call. */
@@ -99,6 +100,11 @@ struct ah_host_run_opts {
     const char *project;                /* LangSmith project */
     const char *const *tags;            /* NULL-terminated, or NULL */
     const char *metadata;               /* JSON object text, or NULL */
+    const char
+        *command;    /* JSON object text, kept in the journal with the run: how to begin it again. Or NULL */
+    int64_t resumes; /* the run_key of the run that this one goes on from; 0: it is new */
+    const char
+        *assume; /* "done", "retry" or "fail": of calls whose outcome nobody knows; NULL: nobody says */
 };
 
 /* How a run ended. It belongs to the host: valid until the next run starts or the host is freed. Later versions
@@ -114,8 +120,10 @@ struct ah_host_result {
     const char *run_id; /* a UUID; "": no run has begun */
     int64_t run_key;    /* in the journal */
     int64_t input_tokens, output_tokens, model_calls, tool_calls, errors;
-    double cost;    /* USD */
-    int cost_known; /* of every model call */
+    double cost;      /* USD */
+    int cost_known;   /* of every model call */
+    int resumable;    /* the journal has all that a resumed run needs */
+    int64_t replayed; /* calls that were answered from the journal: of a resumed run */
 };
 
 /* Runs a script to its end. Never NULL. */

@@ -245,7 +245,7 @@ static void nothing_is_traced_when_off(void **state)
     assert_null(s);
     ah_span_metadata_str(s, "a", "b");
     ah_span_end(s, NULL, 0, NULL);
-    struct ah_effect *e = ah_effect_begin(run, s, AH_EFFECT_UNSAFE, "tool", "send", "{\"a\":1}", 7, NULL);
+    struct ah_effect *e = ah_effect_begin(run, s, AH_EFFECT_UNSAFE, 0, "tool", "send", "{\"a\":1}", 7, NULL);
     assert_non_null(e);
     ah_effect_end(e, 1, 2, 200, "not json", 8, NULL);
     ah_run_add_tags(run, (const char *const[]){"t", NULL});
@@ -269,8 +269,8 @@ static void effects_have_rows(void **state)
     struct ah_run *run = start("x");
     int64_t key = ah_run_key(run);
     ah_secret_add(core.secrets, "K", "secretsecret", 12);
-    struct ah_effect *e =
-        ah_effect_begin(run, NULL, AH_EFFECT_UNSAFE, "tool", "send secretsecret", "secretsecret", 12, NULL);
+    struct ah_effect *e = ah_effect_begin(run, NULL, AH_EFFECT_UNSAFE, 0, "tool", "send secretsecret",
+                                          "secretsecret", 12, NULL);
     ah_store_flush(core.store);
     struct ah_store_effect row = {0};
     assert_int_equal(ah_store_effects(core.store, key, see_effect, &row, NULL), 0);
@@ -304,10 +304,10 @@ static void unsafe_needs_a_journal(void **state)
     struct ah_trace *t = ah_trace_new(&other, &err);
     struct ah_run_opts o = {.name = "x", .traced = true};
     struct ah_run *run = ah_run_start(t, &o, &err);
-    assert_null(ah_effect_begin(run, NULL, AH_EFFECT_UNSAFE, "tool", "send", NULL, 0, &err));
+    assert_null(ah_effect_begin(run, NULL, AH_EFFECT_UNSAFE, 0, "tool", "send", NULL, 0, &err));
     assert_int_equal(err.kind, AH_JOURNAL);
     assert_non_null(strstr(err.message, "--no-journal"));
-    struct ah_effect *e = ah_effect_begin(run, NULL, AH_EFFECT_READ, "http", "GET x", NULL, 0, &err);
+    struct ah_effect *e = ah_effect_begin(run, NULL, AH_EFFECT_READ, 0, "http", "GET x", NULL, 0, &err);
     assert_non_null(e);
     ah_effect_end(e, 1, 1, 200, NULL, 0, NULL);
     ah_run_end(run, NULL, 0, NULL);

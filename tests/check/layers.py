@@ -15,11 +15,11 @@ import sys
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
     "json sse url multipart unpack dotenv options completion proxy schema strict baggage",
-    "op loop child http server store store_* openspan queue live trace config core scripts tracing",
+    "op loop child http server store store_* openspan queue live replay trace config core scripts tracing",
     "openai oa* provider responses ratelimit chat chat_* scalekit sk* langsmith ls* tree mcp*",
-    "luax luahttp luajson luasecret task script_run",
+    "luax luahttp luajson luanotes luareplay luasecret task script_run",
     "lua_*",
-    "host sandbox runner ext",
+    "host sandbox runner recipe ext",
     "main cmd cmd_*",
 ]
 # Services do not know each other.
@@ -46,9 +46,11 @@ NOUNS = {
     "oatarget": "ah_oaheaders",
     "loop": "ah_timer ah_watch",
     "main": "ah_cmd",
+    "cmd_run": "ah_cmd_script",
     "scripts": "ah_script_file",
+    "replay": "ah_call",
     "server": "ah_exchange",
-    **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc".split()},
+    **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc effect".split()},
     "store_sql": "ah_sql",
     "task": "ah_tasks",
     "trace": "ah_run ah_span ah_effect",
