@@ -22,6 +22,7 @@
 #include "lua_task.h"
 #include "lua_trace.h"
 #include "luajson.h"
+#include "luapool.h"
 #include "luasecret.h"
 #include "openai.h"
 #include "runner.h"
@@ -63,6 +64,7 @@ struct ah_host {
     struct ah_core core;
     struct ah_log log;
     size_t memory, memory_max;
+    struct ah_luapool pool;
     struct ah_runner runner; /* of the script that runs, or ran last */
     atomic_int stop;         /* set by other threads */
     int64_t grace_us;        /* until then a run that is stopped may end by itself */
@@ -165,15 +167,10 @@ static void *on_alloc(void *arg, void *p, size_t old, size_t wanted)
     struct ah_host *h = arg;
     if (!p)
         old = 0; /* Lua passes a type code here */
-    if (wanted == 0) {
-        free(p);
-        h->memory -= old;
-        return NULL;
-    }
     if (wanted > old && wanted - old > h->memory_max - h->memory)
         return NULL; /* "not enough memory": an error in the script, not the end of the host */
-    void *grown = realloc(p, wanted);
-    if (grown)
+    void *grown = ah_luapool_resize(&h->pool, p, old, wanted);
+    if (grown || wanted == 0)
         h->memory = h->memory - old + wanted;
     return grown;
 }
@@ -497,6 +494,7 @@ void ah_host_free(struct ah_host *h)
     if (h->lua.L) {
         lua_close(h->lua.L); /* servers, streams and tasks that only Lua held go here */
         h->lua.L = NULL;
+        ah_luapool_drop(&h->pool);
     }
     ah_tasks_free(h->lua.tasks);
     close_core(h);
