@@ -9,7 +9,8 @@
 #include <string.h>
 
 struct values {
-    bool pending;
+    bool pending, gateway;
+    const char *troubles[AH_OPTIONS_REPEAT_MAX + 1];
     long port, seed; /* -1: not given */
 };
 static const struct ah_option options[] = {
@@ -30,6 +31,15 @@ static const struct ah_option options[] = {
      .kind = AH_OPTION_FLAG,
      .offset = offsetof(struct values, pending),
      .help = "accounts wait for authorization"},
+    {.name = "--gateway",
+     .kind = AH_OPTION_FLAG,
+     .offset = offsetof(struct values, gateway),
+     .help = "OpenAI as LiteLLM's proxy shows it"},
+    {.name = "--trouble",
+     .kind = AH_OPTION_LIST,
+     .offset = offsetof(struct values, troubles),
+     .argument = "WHAT",
+     .help = "what goes wrong, as \"429; where=chat; times=2\"; may be repeated"},
     {0},
 };
 
@@ -49,12 +59,23 @@ static void put_options(struct ah_json_writer *w, const struct ah_cmd_ctx *ctx)
         ah_json_key(w, "accounts");
         ah_json_put_str(w, "pending");
     }
+    if (v->gateway) {
+        ah_json_key(w, "gateway");
+        ah_json_put_bool(w, true);
+    }
     put_number(w, "port", v->port);
     if (ctx->options->scenario) {
         ah_json_key(w, "scenario");
         ah_json_put_str(w, ctx->options->scenario);
     }
     put_number(w, "seed", v->seed);
+    if (v->troubles[0]) {
+        ah_json_key(w, "troubles");
+        ah_json_array(w);
+        for (size_t i = 0; v->troubles[i]; i++)
+            ah_json_put_str(w, v->troubles[i]);
+        ah_json_end_array(w);
+    }
     ah_json_end_object(w);
 }
 

@@ -112,7 +112,7 @@ function M.install(self, app)
   end
   add("GET", "/app", get_connections)
   add("GET", "", function() -- connections for single sign-on: an emulator has none
-    return reply.json(200, { connections = json.array {}, total_size = 0, next_page_token = "", prev_page_token = "" })
+    return reply.json(200, { connections = json.array {} })
   end)
   add("POST", "", post_connection)
   add("PATCH", "/{id}:enable", switch(true))

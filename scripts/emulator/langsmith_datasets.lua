@@ -179,15 +179,16 @@ end
 -- Multipart: part <id> and parts <id>.inputs, <id>.outputs; attachments are counted, not kept.
 local function post_multipart(store, request)
   local d = find(store, request.params.id)
-  if not d then return reply.json(404, { detail = "Dataset not found" }) end
+  if not d then return reply.langsmith(404, "Dataset not found") end
   local parts = require("host.server").parse_multipart(request.headers["content-type"] or "", request.body)
-  if not parts then return unprocessable "the body is not multipart/form-data" end
+  if not parts then return reply.langsmith(422, "the body is not multipart/form-data") end
   local bodies, by_id = {}, {}
   for _, part in ipairs(parts) do
     local id, field = tostring(part.name):match("^([^%.]+)%.?(.*)$")
     local value = json.decode(part.body)
     if id and field == "" then
-      if not is_object(value) then return unprocessable(("part %s is not a JSON object"):format(part.name)) end
+      if not is_object(value) then
+        return reply.langsmith(422, ("part %s is not a JSON object"):format(part.name)) end
       value.id, value.dataset_id = id, d.id
       by_id[id] = value
       bodies[#bodies + 1] = value
@@ -205,8 +206,8 @@ local function post_multipart(store, request)
     end
     changed(store, d)
   else
-    local made, refused = add_examples(store, bodies)
-    if not made then return table.unpack(refused) end
+    local made = add_examples(store, bodies)
+    if not made then return reply.langsmith(422, "each example needs its inputs, an object") end
     for i, e in ipairs(made) do ids[i] = e.id end
   end
   return reply.json(201, { count = #ids, example_ids = ids, as_of = d.modified_at })
@@ -280,7 +281,8 @@ end
 
 local function post_delete(store, request)
   local list = given((request:object() or {}).example_ids)
-  if not is_array(list) or #list > 1000 then return unprocessable "example_ids: at most 1000 ids" end
+  if not is_array(list) or #list == 0 or #list > 1000 then
+    return reply.langsmith(422, "example_ids: from 1 to 1000 ids") end
   return reply.json(200, { count = remove(store, set_of(list) or {}) })
 end
 

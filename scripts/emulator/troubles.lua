@@ -72,8 +72,15 @@ end
 
 function M.new() return setmetatable({ list = {} }, Troubles) end
 
--- The trouble, copied; or nil and a sentence.
+local of_text
+
+-- The trouble, copied; or nil and a sentence. A text is read as the header of a request is.
 function Troubles:add(trouble)
+  if type(trouble) == "string" then
+    local read, message = of_text(trouble)
+    if not read then return nil, message end
+    trouble = read
+  end
   local copy = {}
   for k, v in pairs(trouble) do copy[k] = v end
   if type(copy.what) == "number" then copy.what = tostring(math.tointeger(copy.what) or copy.what) end
@@ -87,7 +94,7 @@ end
 function Troubles:clear() self.list = {} end
 
 -- "429; retry_after=2; after" -> a trouble, or nil
-local function of_header(value)
+function of_text(value)
   local trouble = {}
   for item in value:gmatch("[^;]+") do
     local word = item:match("^%s*(.-)%s*$")
@@ -117,7 +124,7 @@ end
 -- The trouble that this request meets, or nil; or nil and a sentence when its header makes no sense.
 function Troubles:meet(route, request)
   local header = request.headers["x-agenthost-trouble"]
-  if header then return of_header(header) end
+  if header then return of_text(header) end
   for i, trouble in ipairs(self.list) do
     if matches(trouble, route, request) then
       if (trouble.skip or 0) > 0 then

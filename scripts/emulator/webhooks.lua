@@ -1,7 +1,12 @@
--- Webhook deliveries: what the service would send when an account changes, signed. Called by app.lua; kept for
--- GET /__emulator/webhooks, and sent by init.lua when a scenario names an address.
+-- Events: what the service tells when an account changes. Listed by POST /api/v1/events; as webhook deliveries,
+-- signed, kept for GET /__emulator/webhooks, and sent by init.lua when a scenario names an address. Called by app.lua.
 local json = require "host.json"
+local accounts_of = require "emulator.accounts"
+local reply = require "emulator.reply"
 local text = require "emulator.text"
+local world_of = require "emulator.world"
+
+local given, is_array = world_of.given, world_of.is_array
 
 local M = {}
 
@@ -26,7 +31,7 @@ end
 
 -- options: { url =, secret = } of a scenario. `send(delivery)` may be set by who owns a socket.
 function M.new(world, options)
-  return { world = world, list = {}, url = options.url, secret = options.secret or "whsec_"
+  return { world = world, list = {}, events = {}, url = options.url, secret = options.secret or "whsec_"
     .. text.base64("emulated key") }
 end
 
@@ -40,9 +45,12 @@ function M.emit(self, kind, account, more)
   for k, v in pairs(more or {}) do data[k] = v end
   self.count = (self.count or 0) + 1
   local id = ("evt_%018d"):format(self.count)
-  local body = assert(json.encode { spec_version = "1", id = id, type = "connected_account." .. kind,
+  local event = { spec_version = "1", id = id, type = "connected_account." .. kind,
     occurred_at = account.updated_at or world:stamp(), environment_id = "env_emulator", object = "ConnectedAccount",
-    data = data })
+    data = data }
+  local body = assert(json.encode(event))
+  self.events[#self.events + 1] = event
+  if #self.events > KEPT then table.remove(self.events, 1) end
   local found, host = pcall(require, "host")
   local stamp = ("%d"):format(math.floor(text.micros(account.updated_at or world:stamp()) / 1e6))
   local delivery = { url = self.url, body = body, headers = { ["content-type"] = "application/json",
@@ -52,6 +60,30 @@ function M.emit(self, kind, account, more)
   if self.wire then self.wire:webhook(body) end
   if #self.list > KEPT then table.remove(self.list, 1) end
   if self.send and self.url then self.send(delivery) end
+end
+
+local function post_events(self, request)
+  local filter, rows, types = request:object() or {}, {}, nil
+  if is_array(given(filter.event_types)) then
+    types = {}
+    for _, name in ipairs(filter.event_types) do types[name] = true end
+  end
+  local from, to = text.micros(given(filter.start_time) or ""), text.micros(given(filter.end_time) or "")
+  for _, event in ipairs(self.events) do
+    local at = text.micros(event.occurred_at)
+    if (not types or types[event.type]) and (not from or at >= from) and (not to or at <= to)
+      and (not given(filter.connection_id) or filter.connection_id == event.data.connection_id)
+      and (not given(filter.connected_account_id) or filter.connected_account_id == event.data.id) then
+      table.insert(rows, 1, event) -- the newest first
+    end
+  end
+  local page, following, previous = accounts_of.page(rows, request, {})
+  if not page then return reply.violations(following) end
+  return reply.json(200, { events = page, total_size = #rows, next_page_token = following, prev_page_token = previous })
+end
+
+function M.install(self, app)
+  app:route("scalekit", "logs", "POST", "/api/v1/events", function(request) return post_events(self, request) end)
 end
 
 return M

@@ -100,4 +100,16 @@ want_code 0
 want_out "none"
 is "connections to the real services" "$(connections)" 0
 
+begin "agenthost emulate --gateway --trouble: the other face of OpenAI, and what goes wrong from the start"
+start_emulator --gateway --trouble "429; where=chat; times=1; retry_after=0"
+use_emulator
+ask() { curl -s -o body -D head -w '%{http_code}' -H "Authorization: Bearer $OPENAI_API_KEY" -d '{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}' "$BASE/chat/completions"; }
+is "the first answer" "$(ask)" 429
+check "as LiteLLM says it" grep -q 'litellm.RateLimitError' body
+is "the second answer" "$(ask)" 200
+check "with LiteLLM's headers" grep -qi '^x-litellm-response-cost:' head
+run emulate --port 0 --trouble nonsense
+want_code 3
+want_err "no trouble is called"
+
 done_testing

@@ -246,8 +246,8 @@ const unasked = [...log.routes].filter(route => {
   return !log.exchanges.some(x => x.method === method && match(x.path));
 }).filter(route => !/ (\/api|\/api\/v1|\/v1)\//.test(route) || !log.routes.has(route.replace(/ (\/api\/v1|\/api|\/v1)\//, ' /'))); // second spellings
 if (!partial) {
-  for (const row of unsent) console.log(`# never sent: ${row.name}: ${row.method} ${row.path}`);
-  for (const route of unasked) console.log(`# never asked for: ${route}`);
+  say(unsent.length === 0, 'agenthost sent each call of its table', ...unsent.map(row => `${row.name}: ${row.method} ${row.path}`));
+  say(unasked.length === 0, `each of ${log.routes.size} paths of the emulator was asked for`, ...unasked);
 }
 const byDoc = {};
 for (const op of operations) (byDoc[op.doc] ||= []).push(op.id);
