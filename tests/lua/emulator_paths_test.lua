@@ -27,6 +27,9 @@ t.test("OpenAI: a model; LiteLLM's own calls", function()
   local key = { authorization = "Bearer " .. e.env.OPENAI_API_KEY }
   local _, body = e.call("GET", "/models/gpt-4o", nil, key)
   t.eq(body.id, "gpt-4o")
+  _, body = e.call("POST", "/responses", { model = "gpt-4o", input = "hi" }, key)
+  t.eq({ (e.call("GET", "/responses/" .. body.id, nil, key)), (e.call("DELETE", "/responses/" .. body.id, nil, key)),
+    (e.call("GET", "/responses/" .. body.id, nil, key)) }, { 200, 200, 404 })
   local g = emulating.start { gateway = true }
   key = { authorization = "Bearer " .. g.env.OPENAI_API_KEY }
   for _, path in ipairs { "/health/readiness", "/model/info", "/key/info" } do
@@ -42,7 +45,8 @@ t.test("LangSmith: single runs, settings, projects, examples by both addresses, 
   local A = "01a202b2-c500-7a1b-8a1b-2c3d4e5f6071"
   t.eq((e.ls("POST", "/runs", { id = A, name = "n", run_type = "chain", inputs = {}, session_name = "p",
     start_time = "2026-01-05T09:00:00.000000Z" })), 202)
-  t.eq((e.ls("GET", "/settings")), 200)
+  t.eq({ (e.ls("GET", "/settings")), (e.ls("GET", "/runs/" .. A .. "/share")), (e.ls("POST", "/sessions", { name = "q" })) },
+    { 200, 200, 200 })
   local _, run = e.ls("GET", "/runs/" .. A)
   local _, body = e.ls("PATCH", "/sessions/" .. run.session_id, { description = "d" })
   t.eq(body.description, "d")
@@ -54,6 +58,8 @@ t.test("LangSmith: single runs, settings, projects, examples by both addresses, 
   local _, d = e.ls("POST", "/datasets", { name = "d" })
   _, body = e.ls("POST", "/examples", { dataset_id = d.id, inputs = { q = 1 } })
   t.eq((e.ls("GET", "/datasets/" .. d.id .. "/version?tag=latest")), 200)
+  local _, other = e.ls("POST", "/examples", { dataset_id = d.id, inputs = { q = 2 } })
+  t.eq((e.ls("DELETE", "/examples/" .. other.id)), 200)
   for _, prefix in ipairs { "/v1/platform", "/api/v1/platform" } do
     local at = prefix .. "/datasets/"
     local part = ('--B\r\nContent-Disposition: form-data; name="%s"\r\nContent-Type: application/json\r\n'
