@@ -48,11 +48,10 @@ static const char *const keys[AH_LSWIRE_FIELDS] = {
 
 static enum ah_lswire_field find_field(struct ah_json key)
 {
-    for (int i = 0; i < AH_LSWIRE_FIELDS; i++) {
-        size_t n = strlen(keys[i]);
-        if (key.n == n + 2 && memcmp(key.p + 1, keys[i], n) == 0)
+    for (int i = 0; key.n > 3 && i < AH_LSWIRE_FIELDS; i++)
+        if (keys[i][0] == key.p[1] && strncmp(keys[i], key.p + 1, key.n - 2) == 0 &&
+            keys[i][key.n - 2] == '\0')
             return (enum ah_lswire_field)i;
-    }
     return AH_LSWIRE_FIELDS;
 }
 
@@ -300,7 +299,9 @@ static void put_field(struct ah_buf *to, const struct ah_lswire_run *run, enum a
 {
     if (run->field[f].type == AH_JSON_NONE)
         return;
-    ah_buf_addf(to, "%s\"%s\":", to->n && to->p[to->n - 1] == '{' ? "" : ",", keys[f]);
+    ah_buf_adds(to, to->n && to->p[to->n - 1] == '{' ? "\"" : ",\"");
+    ah_buf_adds(to, keys[f]);
+    ah_buf_adds(to, "\":");
     ah_lswire_value(to, run, f);
 }
 
@@ -378,8 +379,10 @@ static void add_part(struct ah_lswire_body *b, const struct ah_lswire_run *run, 
                      const char *p, size_t n)
 {
     char name[96];
-    snprintf(name, sizeof name, "%s.%s%s%s", run->patch ? "patch" : "post", run->id, *field ? "." : "",
-             field);
+    char *at = stpcpy(name, run->patch ? "patch." : "post.");
+    at = stpcpy(at, run->id);
+    if (*field)
+        stpcpy(stpcpy(at, "."), field);
     ah_multipart_add(&b->to, b->boundary, name, NULL, p, n);
 }
 

@@ -15,6 +15,7 @@
 
 #define SCOPE_MT "host.trace.scope"
 #define TEXT_BYTES ((size_t)64 << 20) /* of one value as JSON */
+#define TEXT_FIRST_BYTES 1000         /* most are smaller: memory is asked for once */
 #define HEADER_BYTES ((size_t)32 << 10)
 #define LOSSY_DEPTH 32
 
@@ -113,6 +114,7 @@ static int l_object(lua_State *L)
     int n = lua_gettop(L) - 1;
     const char *key = lua_tostring(L, 1);
     struct ah_buf *to = ah_luax_guard_buf(L, TEXT_BYTES);
+    ah_buf_reserve(to, TEXT_FIRST_BYTES);
     bool single = n == 1 && (lua_type(L, 2) == LUA_TTABLE || strcmp(key, "output") == 0);
     if (single && lua_type(L, 2) == LUA_TTABLE) {
         put_value(L, 2, to);

@@ -30,15 +30,30 @@ struct headers {
     bool encoded;
 };
 
+static void put_size(struct ah_buf *to, size_t n)
+{
+    char digits[24], *p = digits + sizeof digits;
+    do
+        *--p = (char)('0' + n % 10);
+    while (n /= 10);
+    ah_buf_add(to, p, (size_t)(digits + sizeof digits - p));
+}
+
+/* Without printf: a trace of 100,000 spans has half a million parts. */
 int ah_multipart_add(struct ah_buf *to, const char *boundary, const char *name, const char *type,
                      const char *p, size_t n)
 {
     if (strpbrk(name, "\"\\\r\n") || (type && strpbrk(type, "\r\n")))
         return -1;
-    ah_buf_addf(to,
-                "--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\nContent-Type: %s\r\n"
-                "Content-Length: %zu\r\n\r\n",
-                boundary, name, type ? type : "application/json", n);
+    ah_buf_adds(to, "--");
+    ah_buf_adds(to, boundary);
+    ah_buf_adds(to, "\r\nContent-Disposition: form-data; name=\"");
+    ah_buf_adds(to, name);
+    ah_buf_adds(to, "\"\r\nContent-Type: ");
+    ah_buf_adds(to, type ? type : "application/json");
+    ah_buf_adds(to, "\r\nContent-Length: ");
+    put_size(to, n);
+    ah_buf_adds(to, "\r\n\r\n");
     ah_buf_add(to, p, n);
     return ah_buf_adds(to, "\r\n");
 }

@@ -13,7 +13,6 @@
 #define AH_QUEUE_MARK '\001'
 #define AH_QUEUE_INTS 16
 #define AH_QUEUE_TEXTS 8
-#define AH_QUEUE_RECENT_COUNT 64 /* a power of two */
 
 /* One change. What the numbers and texts mean is store.c's. */
 struct ah_queued {
@@ -26,23 +25,21 @@ struct ah_queued {
     size_t refs_count; /* > 0: n of a blob in the journal; < 0: -1 - index of a pending one */
 };
 
+/* Names a text in this process. */
+struct ah_sip {
+    uint64_t half[2];
+};
+
 struct ah_queued_blob {
-    unsigned char sha256[32];
+    struct ah_sip hash;
     size_t at, n;
     int64_t row; /* given when it was written */
 };
 
 struct ah_known {
-    unsigned char sha[16];
+    struct ah_sip hash;
     int64_t row; /* 0: none; < 0: pending; > 0: in the journal */
     int64_t at;  /* monotonic microseconds */
-};
-
-/* A text that was hashed not long ago. */
-struct ah_recent {
-    char *p;
-    size_t n;
-    unsigned char sha[32];
 };
 
 struct ah_queue {
@@ -54,8 +51,7 @@ struct ah_queue {
     struct ah_queued_blob *blobs;
     size_t blobs_count, blobs_cap;
     struct ah_known *known;
-    struct ah_recent recent[AH_QUEUE_RECENT_COUNT];
-    void *md, *ctx;        /* OpenSSL's, fetched once */
+    uint64_t key[2];       /* of the hash */
     struct ah_queued *now; /* between begin and end of a body */
     bool failed;           /* of the body that is being built */
     size_t events;
@@ -84,6 +80,5 @@ void ah_queue_put_object(struct ah_queue *q, const char *p, size_t n);
 int ah_queue_end(struct ah_queue *q); /* -1: no memory; the change is gone */
 
 const char *ah_queue_text(const struct ah_queue *q, const struct ah_queued *op, int index);
-void ah_queue_sha256(struct ah_queue *q, const void *p, size_t n, unsigned char out[32]);
 
 #endif

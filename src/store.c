@@ -21,8 +21,7 @@ static int write_blobs(struct ah_store *s)
     for (size_t i = 0; rc == SQLITE_OK && i < s->q.blobs_count; i++) {
         struct ah_queued_blob *b = &s->q.blobs[i];
         b->row = ++s->last_blob;
-        rc = ah_sql_do(s, S_BLOB_IN, "ibx", b->row, (const char *)b->sha256, sizeof b->sha256,
-                       s->q.texts.p + b->at, b->n);
+        rc = ah_sql_do(s, S_BLOB_IN, "x", s->q.texts.p + b->at, b->n);
     }
     return rc;
 }
@@ -49,8 +48,8 @@ static int write_event(struct ah_store *s, const struct ah_queued *op)
     write_refs(s, op, start);
     if (s->refs.failed)
         return SQLITE_NOMEM;
-    return ah_sql_do(s, S_EVENT_IN, "iiiiixb", seq, op->i[0], op->i[1], op->i[2], op->i[3],
-                     s->q.bytes.p + op->at, op->n, s->refs.p, s->refs.n);
+    return ah_sql_do(s, S_EVENT_IN, "iiiixb", op->i[0], op->i[1], op->i[2], op->i[3], s->q.bytes.p + op->at,
+                     op->n, s->refs.p, s->refs.n);
 }
 
 struct ah_run_where *ah_store_where_slot(struct ah_store *s, int64_t key)

@@ -23,7 +23,8 @@ static int carry_texts(struct ah_store *s, struct ah_store *from)
         }
         int rc = ah_sql_int(s, &s->last_blob, 0, S_MAX_BLOB, "");
         if (rc == SQLITE_OK)
-            rc = ah_sql_do(s, S_BLOB_IN, "ibx", ++s->last_blob, "", (size_t)0, text, n);
+            rc = ah_sql_do(s, S_BLOB_IN, "x", text, n);
+        s->last_blob++;
         if (st)
             ah_sql_give(from, S_BLOB, st);
         if (rc != SQLITE_OK)
@@ -60,7 +61,7 @@ static void carry_starts(struct ah_store *s, struct ah_store *from)
             ah_buf_clear(&body);
             ah_store_expand(from, sqlite3_column_blob(st, 5), (size_t)sqlite3_column_bytes(st, 5),
                             sqlite3_column_blob(st, 6), (size_t)sqlite3_column_bytes(st, 6), &body);
-            ah_sql_do(s, S_EVENT_IN, "iiiiixb", sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1),
+            ah_sql_do(s, S_EVENT_AT, "iiiiixb", sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1),
                       sqlite3_column_int64(st, 2), sqlite3_column_int64(st, 3), sqlite3_column_int64(st, 4),
                       ah_buf_str(&body), body.n, "", (size_t)0);
         }

@@ -108,7 +108,7 @@ static int end_spans(struct ah_store *s, struct crashed *c)
                          iso);
         ah_buf_clear(&s->refs);
         ah_sql_put_number(&s->refs, o->seq);
-        rc = ah_sql_do(s, S_EVENT_IN, "iiiiixb", ++s->last_seq, o->run, o->span, (int64_t)AH_EV_SPAN_END, at,
+        rc = ah_sql_do(s, S_EVENT_AT, "iiiiixb", ++s->last_seq, o->run, o->span, (int64_t)AH_EV_SPAN_END, at,
                        body, (size_t)n, s->refs.p, s->refs.n);
     }
     for (size_t k = 0; rc == SQLITE_OK && k < c->count; k++)

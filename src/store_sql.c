@@ -8,9 +8,11 @@ static const char *const sql[S_COUNT] = {
     [S_ROLLBACK] = "ROLLBACK",
     [S_MAX_SEQ] = "SELECT max(seq) FROM event",
     [S_MAX_BLOB] = "SELECT max(n) FROM blob",
-    [S_BLOB_IN] = "INSERT INTO blob(n, sha256, bytes) VALUES(?1, ?2, ?3)",
+    /* Without their numbers: the next one is the newest and one, and SQLite need not look whether it is free. */
+    [S_BLOB_IN] = "INSERT INTO blob(sha256, bytes) VALUES(x'', ?1)",
     [S_BLOB] = "SELECT bytes FROM blob WHERE n = ?1",
-    [S_EVENT_IN] =
+    [S_EVENT_IN] = "INSERT INTO event(run, span, kind, at, body, refs) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [S_EVENT_AT] =
         "INSERT INTO event(seq, run, span, kind, at, body, refs) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [S_EVENT] = "SELECT seq, run, span, kind, at, body, refs FROM event WHERE seq = ?1",
     [S_RUN_IN] =
@@ -65,8 +67,7 @@ void ah_sql_give(struct ah_store *s, enum ah_sql id, sqlite3_stmt *st)
     if (st && st != s->st[id]) {
         sqlite3_finalize(st);
     } else if (st) {
-        sqlite3_reset(st);
-        sqlite3_clear_bindings(st);
+        sqlite3_reset(st); /* what is bound stays until it is bound anew: it is not looked at before */
     }
 }
 

@@ -30,6 +30,7 @@ enum ah_sql {
     S_BLOB_IN,
     S_BLOB,
     S_EVENT_IN,
+    S_EVENT_AT, /* with its number */
     S_EVENT,
     S_RUN_IN,
     S_RUN_END,
