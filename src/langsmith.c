@@ -36,6 +36,8 @@ struct reading {
     char id[AH_UUID_BYTES];
     char *url, *workspace, *endpoint;
     char *key;
+    char *body; /* of a POST, or NULL */
+    bool asked; /* any call: the answer is no run of ours */
     bool until_ended, seen;
     int64_t deadline_us, poll_ms;
     struct ah_json run; /* into http's body */
@@ -117,6 +119,7 @@ static void free_reading(struct ah_op *op)
     struct reading *r = (struct reading *)op;
     stop_waits(r);
     free(r->url);
+    free(r->body);
     free(r->workspace);
     free(r->endpoint);
     if (r->key)
@@ -137,10 +140,14 @@ static int send_read(struct reading *r, struct ah_error *err)
     struct ah_http_header headers[AH_LSSEND_HEADERS];
     int64_t left = (r->deadline_us - ah_clock_mono_us()) / 1000;
     struct ah_http_req req = {
-        .method = "GET",
+        .method = r->body ? "POST" : "GET",
         .url = r->url,
         .headers = headers,
-        .header_count = ah_lssend_headers(r->key, r->workspace, NULL, headers),
+        .header_count = ah_lssend_headers(r->key, r->workspace, r->body ? "application/json" : NULL, headers),
+        .body = r->body,
+        .body_n = r->body ? strlen(r->body) : 0,
+        .has_body = r->body != NULL,
+        .idempotent = true, /* queries, and what carries an id of ours */
         .max_body = RUN_BYTES,
         .total_ms = r->until_ended ? (left > 1000 ? left : 1000) : 0,
         .retry = {.max = r->until_ended ? -1 : 0},
@@ -163,6 +170,9 @@ static void explain(const struct reading *r, const struct ah_http_op *h, struct 
                  "LangSmith at %.300s does not accept the key (%d %s): check LANGSMITH_API_KEY, and that "
                  "LANGSMITH_ENDPOINT is of the same region",
                  r->endpoint, err->status, words);
+    else if (err->status == 404 && r->asked)
+        snprintf(message, sizeof message, "LangSmith at %.300s does not find what was asked for%s%s",
+                 r->endpoint, *words ? ": " : "", words);
     else if (err->status == 404)
         snprintf(message, sizeof message, "LangSmith at %.300s has no run %s", r->endpoint, r->id);
     else
@@ -174,7 +184,9 @@ static void give_up(struct reading *r, const struct ah_error *last)
 {
     struct ah_error err = {0};
     int64_t waiting = ah_langsmith_waiting(r->ls);
-    if (r->seen)
+    if (r->asked && last)
+        ah_err_copy(&err, last);
+    else if (r->seen)
         ah_err_set(&err, AH_NOT_FOUND, "LangSmith at %.300s has run %s, but not its end%s", r->endpoint,
                    r->id, waiting ? ": some spans still wait in the journal" : "; read it again in a moment");
     else if (last && last->kind != AH_NOT_FOUND)
@@ -228,12 +240,12 @@ static void on_read(struct ah_op *op, void *arg)
     struct ah_json run = {0};
     if (op->err.kind != AH_NONE)
         explain(r, h, &err);
-    else if (ah_json_check(ah_buf_str(&h->res.body), h->res.body.n, 0, &run, &err) == 0 &&
+    else if (ah_json_check(ah_buf_str(&h->res.body), h->res.body.n, 0, &run, &err) == 0 && !r->asked &&
              !ah_json_is(ah_json_get(run, "id"), r->id))
         ah_err_set(&err, AH_PROTOCOL, "LangSmith at %.300s answered with something that is not the run %s",
                    r->endpoint, r->id);
-    bool again = r->until_ended &&
-                 (err.kind == AH_NOT_FOUND || err.retryable || (err.kind == AH_NONE && !has_ended(run)));
+    bool again = r->until_ended && (err.kind == AH_NOT_FOUND || err.retryable ||
+                                    (err.kind == AH_NONE && !r->asked && !has_ended(run)));
     r->seen |= err.kind == AH_NONE;
     if (again || err.kind != AH_NONE) {
         r->http = NULL;
@@ -265,11 +277,26 @@ static struct reading *new_reading(struct ah_langsmith *ls, const char *run_id)
     return r;
 }
 
-static int find_target(struct reading *r, struct ah_tracing_where *where, struct ah_error *err)
+/* The generated API lives below /api/v2, whatever the endpoint's own path is (spec 3.1). */
+static void join_url(const char *endpoint, const char *path, bool v2, struct ah_buf *url)
+{
+    size_t n = strlen(endpoint);
+    const char *const ends[] = {"/api/v1", "/api"};
+    for (size_t i = 0; v2 && i < 2; i++) {
+        size_t k = strlen(ends[i]);
+        if (n > k && strcmp(endpoint + n - k, ends[i]) == 0) {
+            n -= k;
+            break;
+        }
+    }
+    ah_buf_addf(url, "%.*s%s/%s", (int)n, endpoint, v2 ? "/api/v2" : "", path);
+}
+
+static int find_target(struct reading *r, const char *path, bool v2, struct ah_tracing_where *where,
+                       struct ah_error *err)
 {
     struct ah_core *core = r->ls->core;
     struct ah_buf url;
-    char path[64];
     ah_tracing_target(core->tracing, where);
     if (!*where->endpoint) {
         const char *why = ah_tracing_why_off(core->tracing);
@@ -277,9 +304,8 @@ static int find_target(struct reading *r, struct ah_tracing_where *where, struct
             return ah_err_set(err, AH_CONFIG, "%s", why ? why : "LANGSMITH_ENDPOINT cannot be used");
         return ah_config_missing(core->config, "LANGSMITH_API_KEY", err);
     }
-    snprintf(path, sizeof path, "runs/%s", r->id);
     ah_buf_init(&url, AH_HTTP_HEADER_BYTES);
-    ah_url_join(where->endpoint, path, &url);
+    join_url(where->endpoint, path, v2, &url);
     r->url = ah_buf_take(&url, NULL);
     r->workspace = strdup(where->workspace);
     r->endpoint = strdup(where->endpoint);
@@ -293,13 +319,34 @@ static struct ah_op *start_reading(struct ah_langsmith *ls, const char *run_id, 
     struct reading *r = new_reading(ls, run_id);
     struct ah_error err = {0};
     struct ah_tracing_where where;
+    char path[64];
     if (!r)
         return NULL;
+    snprintf(path, sizeof path, "runs/%s", r->id);
     r->until_ended = until_ended;
     r->deadline_us = ah_clock_mono_us() + timeout_ms * 1000;
     if (!ah_ids_is_uuid(run_id))
         ah_err_set(&err, AH_INVALID, "'%.60s' is no run id: it has 36 characters", run_id);
-    else if (find_target(r, &where, &err) == 0)
+    else if (find_target(r, path, false, &where, &err) == 0)
+        send_read(r, &err);
+    if (err.kind != AH_NONE)
+        end_reading(r, &err);
+    return &r->op;
+}
+
+struct ah_op *ah_langsmith_ask(struct ah_langsmith *ls, const struct ah_langsmith_call *call)
+{
+    struct reading *r = new_reading(ls, "");
+    struct ah_error err = {0};
+    struct ah_tracing_where where;
+    if (!r)
+        return NULL;
+    r->asked = true;
+    r->until_ended = call->wait_ms > 0;
+    r->deadline_us = ah_clock_mono_us() + call->wait_ms * 1000;
+    if (call->body && !(r->body = strndup(call->body, call->body_n)))
+        ah_err_set(&err, AH_MEMORY, "out of memory");
+    else if (find_target(r, call->path, call->v2, &where, &err) == 0)
         send_read(r, &err);
     if (err.kind != AH_NONE)
         end_reading(r, &err);
@@ -410,13 +457,16 @@ struct ah_op *ah_langsmith_ping(struct ah_langsmith *ls)
     struct ah_error err = {0};
     struct ah_tracing_where where;
     struct ah_lswire_body body;
+    char path[64];
     if (!r)
         return NULL;
     r->until_ended = true;
     r->deadline_us = ah_clock_mono_us() + AH_LANGSMITH_VERIFY_MS * 1000;
     ah_tracing_target(ls->core->tracing, &where);
     ah_lswire_begin(&body, ah_clock_mono_us(), true);
-    if (put_test_run(r, where.project, &body, &err) == 0 && find_target(r, &where, &err) == 0)
+    int rc = put_test_run(r, where.project, &body, &err);
+    snprintf(path, sizeof path, "runs/%s", r->id);
+    if (rc == 0 && find_target(r, path, false, &where, &err) == 0)
         send_ping(r, &where, &body, &err);
     ah_lswire_drop(&body);
     if (err.kind != AH_NONE)

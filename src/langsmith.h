@@ -47,7 +47,17 @@ struct ah_op *ah_langsmith_read_run(struct ah_langsmith *ls, const char *run_id)
 /* Reads until the run is there and has ended. AH_NOT_FOUND after timeout_ms, with a sentence that says
  * what was seen. */
 struct ah_op *ah_langsmith_verify(struct ah_langsmith *ls, const char *run_id, int64_t timeout_ms);
-/* Of a finished read or verify: the run's object, borrowed from the op; absent when it failed. */
+/* Any other call of LangSmith's API. `path` goes behind the endpoint ("sessions?limit=1"); `v2`: behind /api/v2.
+ * `body` (copied) makes it a POST, which must be one that may be repeated: the client chooses the ids. A 404 is asked
+ * again for `wait_ms`: what was just sent may not be there yet. NULL: no memory. */
+struct ah_langsmith_call {
+    const char *path, *body;
+    size_t body_n;
+    bool v2;
+    int64_t wait_ms;
+};
+struct ah_op *ah_langsmith_ask(struct ah_langsmith *ls, const struct ah_langsmith_call *call);
+/* Of a finished read, verify or ask: what came, borrowed from the op; absent when it failed. */
 struct ah_json ah_langsmith_run(const struct ah_op *op);
 /* Where a person sees a run: malloc'd; NULL when that cannot be known. `run` is what a read gave. */
 char *ah_langsmith_run_url(struct ah_langsmith *ls, struct ah_json run);

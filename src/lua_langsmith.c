@@ -3,6 +3,7 @@
 #include "lua_langsmith.h"
 
 #include "langsmith.h"
+#include "lua_lsread.h"
 #include "luajson.h"
 #include "luareplay.h"
 #include "luax.h"
@@ -140,6 +141,7 @@ static const luaL_Reg functions[] = {
 int luaopen_host_langsmith(lua_State *L)
 {
     luaL_newlib(L, functions);
+    ah_lua_lsread_add(L);
     ah_luareplay_calls(L, "langsmith.", NULL);
     return 1;
 }

@@ -180,6 +180,63 @@ t.test("what is not there", function()
   t.err("invalid", langsmith.verify("x"))
 end)
 
+t.test("lists, page by page", function()
+  for i = 1, 105 do
+    trace.run({ name = "listed", project = "a list", tags = { "n" .. i } }, function()
+      if i == 7 then trace.span("deep", { run_type = "tool" }, function() end) end
+    end)
+  end
+  t.eq(langsmith.flush(20), true)
+  local count, last = 0, nil
+  for run in langsmith.runs { project = "a list", is_root = true, order = "asc" } do
+    count = count + 1
+    t.ok(not last or last <= run.start_time)
+    last = run.start_time
+    t.eq(run.name, "listed")
+    t.eq(run.status, "success")
+  end
+  t.eq(count, 105)
+  count = 0
+  for run in langsmith.runs { project = "a list", run_type = "tool" } do
+    count = count + 1
+    t.eq(run.name, "deep")
+    t.eq(run.run_type, "tool")
+    t.ok(run.parent_run_id)
+  end
+  t.eq(count, 1)
+  count = 0
+  for _ in langsmith.runs { project = "a list", limit = 3 } do count = count + 1 end
+  t.eq(count, 3)
+  for run in langsmith.runs { project = "a list", filter = 'has(tags, "n50")' } do t.eq(run.tags, { "n50" }) end
+  local found
+  for project in langsmith.projects { name = "a list" } do found = project.id end
+  t.ok(found)
+  for run in langsmith.runs { project = found, limit = 1 } do t.eq(run.session_id, found) end
+  local ok, err = pcall(function() for _ in langsmith.runs { project = "no such" } do end end)
+  t.eq(ok, false)
+  t.eq(err.kind, "not_found")
+  for _ in langsmith.datasets {} do end
+  ok, err = pcall(function() for _ in langsmith.examples { dataset = "none" } do end end)
+  t.eq(ok, false)
+  t.eq(err.kind, "not_found")
+  t.raises("unknown field", langsmith.runs, { projekt = "x" })
+  t.raises("order", langsmith.runs, { order = "up" })
+  t.raises("boolean expected", langsmith.runs, { error = "yes" })
+  t.raises("dataset", langsmith.examples, {})
+end)
+
+t.test("feedback", function()
+  local id = run {}
+  langsmith.flush()
+  local got, err = langsmith.feedback { run = id, key = "correct", score = 1, comment = "fine" }
+  t.eq(err, nil)
+  t.eq(got.key, "correct")
+  t.eq(got.run_id, id)
+  t.eq(langsmith.read_run(id).feedback_stats.correct.n, 1)
+  t.raises("key", langsmith.feedback, { run = id })
+  t.raises("unknown field", langsmith.feedback, { run = id, key = "x", scor = 1 })
+end)
+
 t.test("a wait can be given up", function()
   local waiting = task.spawn(langsmith.verify, UNKNOWN, 60)
   task.sleep(0.01)

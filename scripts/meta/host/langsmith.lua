@@ -49,4 +49,60 @@ function langsmith.verify(id, timeout) end
 ---@return host.Error? err
 function langsmith.run_url(id) end
 
+---@class host.langsmith.RunQuery
+---@field project? string       by name or id; the script's own project by default
+---@field filter? string        LangSmith's filter language: 'and(eq(run_type, "llm"), gt(latency, "5s"))'
+---@field trace_filter? string  the same on the trace's root
+---@field tree_filter? string   the same on any run of the trace
+---@field run_type? host.trace.Type
+---@field trace_id? string
+---@field start_time? string    began then or later; ISO 8601
+---@field end_time? string      began before
+---@field is_root? boolean
+---@field error? boolean
+---@field order? "asc"|"desc"   by start; "desc" by default
+---@field limit? integer
+
+---The runs of a project, page by page: `for run in langsmith.runs { filter = … } do`. What goes wrong is raised, as an
+---iterator has no other way to say it. The new read API (v2) is asked first, then the old one.
+---@param query? host.langsmith.RunQuery
+---@return fun(): host.langsmith.Run?
+function langsmith.runs(query) end
+
+---@class host.langsmith.NameQuery
+---@field name? string
+---@field name_contains? string
+---@field limit? integer
+
+---@param query? host.langsmith.NameQuery
+---@return fun(): { id: string, name: string }?
+function langsmith.projects(query) end
+
+---@param query? host.langsmith.NameQuery
+---@return fun(): { id: string, name: string }?
+function langsmith.datasets(query) end
+
+---@param query { dataset: string, limit?: integer } dataset: its name or id
+---@return fun(): { id: string, inputs: table, outputs?: table, metadata?: table }?
+function langsmith.examples(query) end
+
+---@class host.langsmith.Feedback
+---@field run? string           the run's id; the script's own run by default
+---@field key string            what is judged
+---@field score? number|boolean
+---@field value? any
+---@field comment? string
+---@field correction? table|string
+---@field source? "api"|"model"|"app" who judges; "api" by default
+---@field trace_id? string
+---@field session_id? string    of the project
+---@field id? string            a UUID of your own: the same again changes nothing
+---@field extra? table
+
+---Says how good a run was. A run that is not at LangSmith yet is waited for, 15 seconds at most: flush before.
+---@param feedback host.langsmith.Feedback
+---@return table?
+---@return host.Error? err
+function langsmith.feedback(feedback) end
+
 return langsmith
