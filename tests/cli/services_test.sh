@@ -195,7 +195,7 @@ reset_emulator
 trouble '{"where":"ingest","what":"503"}'
 LIMIT=40 run run "$DIGEST"
 want_code 0
-want_err "the next run does it"
+want_err "the next run sends"
 is "runs there" "$(state 'v["runs"]["ended"]')" 0
 curl -s -X DELETE "$BASE/__emulator/trouble" >/dev/null
 run run "$DIGEST"
