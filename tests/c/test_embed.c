@@ -384,6 +384,29 @@ static void test_signals(void **state)
     clearerr(stdout);
 }
 
+/* A process with a decimal comma. Where localedef has no data, there is nothing to try. */
+static void test_locale(void **state)
+{
+    char command[256];
+    (void)state;
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >%s/localedef.log 2>&1",
+             folder, folder);
+    setenv("LOCPATH", folder, 1);
+    if (system(command) != 0 || !setlocale(LC_ALL, "de_DE.UTF-8")) {
+        print_message("           no locale with a decimal comma can be made here\n");
+        unsetenv("LOCPATH");
+        return;
+    }
+    struct ah_host *h = open_host(MEMORY, NULL);
+    expect(h, "return tostring(1.5) .. require 'host.json'.encode{tonumber '2.5'} .. ('%.1f'):format(0.5)",
+           "", "1.5[2.5]0.5");
+    ah_host_free(h);
+    snprintf(command, sizeof command, "%.1f", 1.5);
+    assert_string_equal(command, "1,5");
+    setlocale(LC_ALL, "C");
+    unsetenv("LOCPATH");
+}
+
 /* --- primitives ------------------------------------------------------------------------------------------------------ */
 
 enum how { AT_ONCE, BY_THREAD, NEVER, BAD_JSON, BYTES, FAILS, OTHER_KIND, NOTHING };
@@ -635,6 +658,7 @@ int main(void)
         cmocka_unit_test(test_hundred),
         cmocka_unit_test(test_two_environments),
         cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_locale),
         cmocka_unit_test(test_bad_additions),
         cmocka_unit_test(test_primitives),
         cmocka_unit_test(test_effects),
