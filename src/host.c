@@ -534,9 +534,12 @@ int ah_host_fd(struct ah_host *h)
 
 int ah_host_timeout(struct ah_host *h)
 {
-    if (is_stopped(h) && ah_runner_active(&h->runner))
+    int ms = ah_loop_timeout(h->core.loop);
+    if (!is_stopped(h) || !ah_runner_active(&h->runner))
+        return ms;
+    if (!h->lua.interrupting)
         return 0;
-    return ah_loop_timeout(h->core.loop);
+    return ms < 0 || ms > GRACE_MS / 10 ? GRACE_MS / 10 : ms; /* the grace may be over */
 }
 
 /* --- waiting ---------------------------------------------------------------------------------------------------- */
