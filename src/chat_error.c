@@ -353,11 +353,14 @@ int64_t ah_chat_error_wait(const char *message)
 {
     static const char lead[] = "try again in ";
     const char *p = strcasestr(message, lead);
+
+    return p != NULL ? ah_chat_error_duration(p + sizeof lead - 1) : 0;
+}
+
+int64_t ah_chat_error_duration(const char *p)
+{
     double sum = 0;
 
-    if (p == NULL)
-        return 0;
-    p += sizeof lead - 1;
     while (*p >= '0' && *p <= '9') {
         double value = 0, place = 1, unit;
 

@@ -18,6 +18,8 @@ void ah_chat_error_value(struct ah_json body, struct ah_error *err);
 bool ah_chat_error_is(struct ah_json body);
 /* "try again in 1.574s", "... in 6m0s", "... in 20 seconds": milliseconds, rounded up; 0: none. */
 int64_t ah_chat_error_wait(const char *message);
+/* The same of a text that begins with it: "6m0s", "12ms". */
+int64_t ah_chat_error_duration(const char *text);
 /* The first member or item a 400 complains of ("stream_options"), "" when it does not say. */
 void ah_chat_error_param(const char *body, size_t n, char *out, size_t size);
 

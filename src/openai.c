@@ -12,6 +12,7 @@
 #include "oaprice.h"
 #include "oaspan.h"
 #include "oatarget.h"
+#include "ratelimit.h"
 #include "responses.h"
 #include "secret.h"
 #include "sse.h"
@@ -27,6 +28,7 @@
 #define DRAIN_MS 1000                 /* after [DONE], for the end of the body: the connection lives on */
 #define LATE_USAGE_MS 5000            /* after finish_reason, for the usage and [DONE] */
 #define PARTIAL_BYTES 16384           /* of the text kept with an error */
+#define LIMIT_WAIT_MS 120000          /* for a model's own limits, at most */
 #define WAIT_TOLD_MS 2000             /* waits from here on are told to a person */
 
 /* What a compatible server was found not to take. */
@@ -42,6 +44,7 @@ struct ah_openai {
     struct quirk quirks[QUIRKS_COUNT];
     size_t quirk_count;
     bool http_warned;
+    struct ah_ratelimit limits; /* of every model that is asked */
 };
 
 /* What can be asked of a service. */
@@ -80,7 +83,10 @@ struct call {
     struct ah_sse sse;
     struct ah_responses responses;                       /* of that API only */
     enum { FORM_UNKNOWN, FORM_EVENTS, FORM_WHOLE } form; /* of the answer that comes */
-    struct ah_timer drain;
+    struct ah_timer drain, room;
+    struct ah_buf unsent; /* the body, while it waits for room */
+    double tokens;        /* that it will take, roughly */
+    int64_t room_ms;      /* how long it waited; while it does: unsent.n */
     int64_t began_us;
     bool delivered; /* a piece was given away: the answer cannot begin anew */
     bool truncated; /* once already, and repeated */
@@ -410,10 +416,13 @@ static void read_answer(struct call *c, const struct ah_http_res *res, struct ah
         ah_http_request_id(res, err->request_id, sizeof err->request_id);
 }
 
+static void learn_limits(struct call *c, const struct ah_http_res *res);
+
 static void classify(void *arg, const struct ah_http_res *res, struct ah_error *err)
 {
     struct call *c = arg;
     ah_timer_stop(&c->drain);
+    learn_limits(c, res);
     if (res->status >= 300 && err->status >= 300)
         read_refusal(c, res, err);
     else if (res->status >= 200 && res->status < 300)
@@ -466,6 +475,7 @@ static int64_t time_left(const struct call *c)
 }
 
 static void on_http_done(struct ah_op *op, void *arg);
+static void finish(struct call *c, struct ah_error *err);
 
 static int send_queued(struct call *c, const struct ah_buf *body, const struct ah_oaheaders *h,
                        struct ah_error *err)
@@ -520,6 +530,83 @@ static int send_body(struct call *c, const struct ah_buf *body, struct ah_error 
     ah_oaheaders_drop(&h);
     ah_err_drop(&why);
     return rc;
+}
+
+/* --- limits of the model ---------------------------------------------------------------------------------- */
+
+static void limit_key(const struct call *c, char *out, size_t size)
+{
+    snprintf(out, size, "%s %s", c->target.base, c->model);
+}
+
+static struct ah_ratelimit_told told_of(const struct ah_http_res *res, const char *what)
+{
+    struct ah_ratelimit_told told = {-1, -1, -1};
+    char name[48], value[48];
+    snprintf(name, sizeof name, "x-ratelimit-limit-%s", what);
+    if (ah_http_header(res, name, value, sizeof value)[0])
+        told.limit = strtod(value, NULL);
+    snprintf(name, sizeof name, "x-ratelimit-remaining-%s", what);
+    if (ah_http_header(res, name, value, sizeof value)[0])
+        told.left = strtod(value, NULL);
+    snprintf(name, sizeof name, "x-ratelimit-reset-%s", what);
+    if (ah_http_header(res, name, value, sizeof value)[0])
+        told.reset_ms = ah_chat_error_duration(value);
+    return told;
+}
+
+static void learn_limits(struct call *c, const struct ah_http_res *res)
+{
+    char key[AH_RATELIMIT_KEY_BYTES];
+    struct ah_ratelimit_told requests = told_of(res, "requests"), tokens = told_of(res, "tokens");
+    limit_key(c, key, sizeof key);
+    ah_ratelimit_tell(&c->o->limits, key, ah_clock_mono_us() / 1000, &requests, &tokens);
+}
+
+static void leave_queue(struct call *c, bool cancelled)
+{
+    char key[AH_RATELIMIT_KEY_BYTES];
+    if (!c->unsent.n)
+        return;
+    limit_key(c, key, sizeof key);
+    ah_timer_stop(&c->room);
+    ah_ratelimit_leave(&c->o->limits, key, c->tokens, cancelled);
+    if (cancelled)
+        ah_buf_drop(&c->unsent);
+}
+
+static void on_room(struct ah_timer *t)
+{
+    struct call *c = t->arg;
+    struct ah_error err = {0};
+    struct ah_buf body = c->unsent;
+    leave_queue(c, false);
+    memset(&c->unsent, 0, sizeof c->unsent);
+    int rc = send_body(c, &body, &err);
+    ah_buf_drop(&body);
+    if (rc != 0)
+        finish(c, &err);
+}
+
+/* Sends, or keeps the body until the model's limits have room for it. */
+static int send_in_turn(struct call *c, struct ah_buf *body, struct ah_error *err)
+{
+    char key[AH_RATELIMIT_KEY_BYTES];
+    int64_t max = time_left(c) / 2; /* the answer takes its time, too */
+    if (!body->n)
+        return send_body(c, body, err);
+    limit_key(c, key, sizeof key);
+    c->tokens = (double)body->n / 4;
+    c->room_ms = ah_ratelimit_take(&c->o->limits, key, ah_clock_mono_us() / 1000, c->tokens,
+                                   max < LIMIT_WAIT_MS ? max : LIMIT_WAIT_MS);
+    if (!c->room_ms)
+        return send_body(c, body, err);
+    ah_log_line(c->o->core->log, AH_LOG_INFO, "%s: waiting %.1f s for room in its rate limit", c->model,
+                (double)c->room_ms / 1000);
+    c->unsent = *body;
+    memset(body, 0, sizeof *body);
+    ah_timer_start(c->o->core->loop, &c->room, c->room_ms, on_room, c);
+    return 0;
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------ */
@@ -644,6 +731,9 @@ static void finish(struct call *c, struct ah_error *err)
 {
     bool cancelled = c->pub.op.cancelled;
     ah_timer_stop(&c->drain);
+    leave_queue(c, true);
+    c->pub.waited_ms += c->room_ms;
+    err->waited_ms += err->kind != AH_NONE ? c->room_ms : 0;
     if (cancelled && err->kind == AH_NONE)
         ah_err_set(err, AH_CANCELLED, "the model call was cancelled");
     if (c->http) {
@@ -895,7 +985,7 @@ struct ah_openai_op *ah_openai_call(struct ah_openai *o, const struct ah_openai_
         struct ah_json sent = {body.p, body.n, AH_JSON_OBJECT};
         if (c->endpoint->span)
             c->span = ah_oaspan_start(req, c->endpoint->type, c->endpoint->span, sent);
-        rc = send_body(c, &body, &why);
+        rc = send_in_turn(c, &body, &why);
         if (rc != 0) {
             if (c->effect)
                 end_effect(c, &why);

@@ -139,8 +139,8 @@ local function read_tools(body)
           ("Missing required parameter: '%s.name'."):format(at))
       end
       if tool.name:find "[^%w_%-]" then
-        return nil, refuse(at .. ".name", "invalid_value", ("Invalid '%s.name': string does not match pattern. Expected "
-          .. "a string that matches the pattern '^[a-zA-Z0-9_-]+$'."):format(at))
+        return nil, refuse(at .. ".name", "invalid_value", ("Invalid '%s.name': string does not match pattern. "
+          .. "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."):format(at))
       end
       local schema = given(tool.parameters)
       if schema and not is_object(schema.properties) then

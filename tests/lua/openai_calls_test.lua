@@ -4,6 +4,7 @@ local t = require "testing"
 local json = require "host.json"
 local openai = require "host.openai"
 local server = require "host.server"
+local task = require "host.task"
 
 -- A far end that answers by fn(request, n); options for calls to it, and what it saw.
 local function with(fn, use)
@@ -179,6 +180,27 @@ t.test("a gateway's word about a call", function()
     t.eq(json.decode(seen[1].body).messages[1].role, "developer")
     assert(model:invoke({ { role = "system", content = "s" } }, { provider = "ollama", max_completion_tokens = 4 }))
     t.eq(seen[2].body, '{"model":"m","max_tokens":4,"messages":[{"role":"system","content":"s"}]}')
+  end)
+end)
+
+t.test("a model's rate limit is waited for, by all who ask it", function()
+  local headers = { ["x-ratelimit-limit-requests"] = "100", ["x-ratelimit-remaining-requests"] = "0",
+    ["x-ratelimit-reset-requests"] = "10h" }
+  with(function()
+    return 200, { choices = json.array { { message = { role = "assistant", content = "a" }, finish_reason = "stop" } } },
+      headers
+  end, function(opts, seen)
+    local hi = { { role = "user", content = "hi" } }
+    local function ask(name, more) return openai.chat_model(opts { model = name }):invoke(hi, more) end
+    t.eq(assert(ask "limited").response_metadata.waited, 0.0)
+    t.ok(assert(ask("limited", { timeout = 1 })).response_metadata.waited > 0.4, "it waited, but not past its time")
+    t.eq(assert(ask "another").response_metadata.waited, 0.0)
+    -- who waits can be cancelled, and is not sent
+    local before = #seen
+    local waiting = task.spawn(function() return ask "limited" end)
+    task.sleep(0.01)
+    waiting:cancel()
+    t.eq(#seen, before)
   end)
 end)
 
