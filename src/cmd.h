@@ -83,8 +83,11 @@ void ah_cmd_again_read(struct ah_cmd_again *a, struct ah_json command, const str
 void ah_cmd_again_drop(struct ah_cmd_again *a);
 
 extern const struct ah_command ah_cmd_resume, ah_cmd_run, ah_cmd_demo, ah_cmd_emulate, ah_cmd_trace,
-    ah_cmd_auth, ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check, ah_cmd_new;
+    ah_cmd_auth, ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check, ah_cmd_new,
+    ah_cmd_config;
 
+/* In cmd_config.c, for completion: a name a line. */
+void ah_cmd_config_names(FILE *out);
 /* In cmd_trace.c, also for `run --verify`: waits until the run can be read back. Exit code. */
 int ah_cmd_verify(struct ah_cmd_ctx *ctx, const char *run_id, int64_t timeout_ms);
 

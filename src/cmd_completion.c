@@ -20,7 +20,7 @@ static const struct ah_option options[] = {
      .kind = AH_OPTION_TEXT,
      .offset = offsetof(struct values, words),
      .argument = "KIND",
-     .help = "what the scripts ask for: connection or run"},
+     .help = "what the scripts ask for: connection, run or setting"},
     {0},
 };
 
@@ -64,6 +64,10 @@ static int print_words(struct ah_cmd_ctx *ctx, const char *kind)
         void (*print)(struct ah_cmd_ctx *);
     } kinds[] = {{"connection", print_connections}, {"run", print_runs}};
     int code = 0;
+    if (strcmp(kind, "setting") == 0) {
+        ah_cmd_config_names(ctx->out);
+        return 0;
+    }
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(kind, kinds[i].kind) != 0)
             continue;
@@ -72,7 +76,7 @@ static int print_words(struct ah_cmd_ctx *ctx, const char *kind)
         ah_cmd_close(ctx);
         return code;
     }
-    return ah_cmd_usage(ctx, "--words takes connection or run");
+    return ah_cmd_usage(ctx, "--words takes connection, run or setting");
 }
 
 static int run_completion(struct ah_cmd_ctx *ctx, int argc, char **argv)

@@ -299,7 +299,7 @@ static void put_fish_value(struct ah_buf *out, enum ah_complete kind, const char
         return;
     case AH_COMPLETE_CHOICE:
         ah_buf_adds(out, " -f -a ");
-        put_quoted(out, choices);
+        put_quoted(out, choices ? choices : "");
         return;
     case AH_COMPLETE_CONNECTION:
     case AH_COMPLETE_RUN:

@@ -28,6 +28,7 @@ struct setting {
     struct setting *next;
     enum ah_config_source source;
     const struct dotenv_file *file; /* of AH_FROM_DOTENV */
+    int line;                       /* of the file */
     char *name;
     char *value; /* trimmed */
 };
@@ -308,7 +309,7 @@ static const char *lookup_name(void *arg, const char *name)
     return s ? s->value : NULL;
 }
 
-static int take_pair(void *arg, const char *name, const char *value, size_t n)
+static int take_pair(void *arg, int line, const char *name, const char *value, size_t n)
 {
     (void)n; /* a value holds no NUL */
     struct reading *r = arg;
@@ -318,6 +319,7 @@ static int take_pair(void *arg, const char *name, const char *value, size_t n)
         return -1;
     s->source = AH_FROM_DOTENV;
     s->file = r->file;
+    s->line = line;
     return 0;
 }
 
@@ -478,6 +480,32 @@ const char *ah_config_file_of(struct ah_config *c, const char *name)
 }
 
 /* ---- saying what is missing ---- */
+
+/* The one in force first; then the rest, strongest first. */
+size_t ah_config_givens(struct ah_config *c, const char *name, struct ah_config_given *out, size_t max)
+{
+    const struct setting *all[4 + AH_CONFIG_GIVEN_COUNT] = {find_setting(c, name, AH_FROM_FLAG),
+                                                            find_setting(c, name, AH_FROM_EMULATOR),
+                                                            find_environment(c, name)};
+    const struct setting *force = find_any(c, name);
+    size_t n = 0, last = 3;
+    for (const struct dotenv_file *f = c->files; f && last < AH_CONFIG_GIVEN_COUNT; f = f->next)
+        for (const struct setting *s = c->settings; s; s = s->next)
+            if (s->file == f && s->source == AH_FROM_DOTENV && strcmp(s->name, name) == 0) {
+                all[last++] = s;
+                break; /* the newest: its last line */
+            }
+    for (size_t i = 0; i < last && n < max; i++) {
+        if (!all[i] || (all[i]->source == AH_FROM_EMULATOR && !c->emulated))
+            continue;
+        out[n++] = (struct ah_config_given){.source = all[i]->source,
+                                            .file = all[i]->file ? all[i]->file->path : NULL,
+                                            .line = all[i]->line,
+                                            .value = all[i]->value,
+                                            .in_force = all[i] == force};
+    }
+    return n;
+}
 
 static size_t name_length(const char *p)
 {

@@ -53,6 +53,17 @@ enum ah_config_source ah_config_source_of(struct ah_config *c, const char *name)
 bool ah_config_is_file(const struct ah_config *c, const char *path);
 /* Path of the .env file a value came from, or NULL. */
 const char *ah_config_file_of(struct ah_config *c, const char *name);
+/* Everything that gives a name a value, strongest first; at most one is in force (none, when real keys are not read
+ * while emulating). How many. Texts as of ah_config_get. */
+struct ah_config_given {
+    enum ah_config_source source;
+    const char *file; /* of AH_FROM_DOTENV, with its line */
+    int line;
+    const char *value; /* "" is blank: as good as unset */
+    bool in_force;
+};
+#define AH_CONFIG_GIVEN_COUNT 8
+size_t ah_config_givens(struct ah_config *c, const char *name, struct ah_config_given *out, size_t max);
 /* Fills err (AH_CONFIG): names what is missing, where it was looked for (environment, each .env path
  * tried), and `--emulate`. `names` reads like "OPENAI_API_KEY" or "A and B". Returns -1. */
 int ah_config_missing(struct ah_config *c, const char *names, struct ah_error *err);

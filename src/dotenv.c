@@ -28,7 +28,7 @@ struct parser {
     struct pair *pairs;
     size_t count;
     const char *(*lookup)(void *arg, const char *name);
-    int (*on_pair)(void *arg, const char *name, const char *value, size_t n);
+    int (*on_pair)(void *arg, int line, const char *name, const char *value, size_t n);
     void *arg;
     struct ah_error *err;
 };
@@ -316,6 +316,7 @@ static int read_pair(struct parser *ps)
     if (ps->count == DOTENV_NAMES_COUNT)
         return refuse(ps, ps->line, "the file holds too many names; split it or remove some");
     struct pair pair = {.name = ps->pool.n};
+    int line = ps->line;
     if (read_name(ps) != 0)
         return -1;
     pair.value = ps->pool.n;
@@ -325,7 +326,7 @@ static int read_pair(struct parser *ps)
     if (add_byte(ps, '\0') != 0)
         return -1;
     ps->pairs[ps->count++] = pair;
-    if (ps->on_pair(ps->arg, ps->pool.p + pair.name, ps->pool.p + pair.value, n) != 0)
+    if (ps->on_pair(ps->arg, line, ps->pool.p + pair.name, ps->pool.p + pair.value, n) != 0)
         return ah_err_set(ps->err, AH_CANCELLED, "line %d: the reader of the pairs stopped.", ps->line);
     return 0;
 }
@@ -356,8 +357,8 @@ static int line_of(const char *p, const char *at)
 }
 
 int ah_dotenv_parse(const char *p, size_t n, const char *(*lookup)(void *arg, const char *name),
-                    int (*on_pair)(void *arg, const char *name, const char *value, size_t n), void *arg,
-                    struct ah_error *err)
+                    int (*on_pair)(void *arg, int line, const char *name, const char *value, size_t n),
+                    void *arg, struct ah_error *err)
 {
     struct parser ps = {.line = 1, .lookup = lookup, .on_pair = on_pair, .arg = arg, .err = err};
     if (n == 0)

@@ -15,10 +15,10 @@
 struct ah_error;
 
 /* Calls `lookup` for ${NAME} (answers NULL when unset; names of earlier lines of this text win) and
- * `on_pair` for each pair in order. Non-zero from on_pair stops with -1, AH_CANCELLED.
+ * `on_pair` for each pair in order, with the line of its name. Non-zero from on_pair stops with -1, AH_CANCELLED.
  * -1: AH_CONFIG, and the message begins "line N: ". */
 int ah_dotenv_parse(const char *p, size_t n, const char *(*lookup)(void *arg, const char *name),
-                    int (*on_pair)(void *arg, const char *name, const char *value, size_t n), void *arg,
-                    struct ah_error *err);
+                    int (*on_pair)(void *arg, int line, const char *name, const char *value, size_t n),
+                    void *arg, struct ah_error *err);
 
 #endif

@@ -94,9 +94,10 @@ static const struct ah_command cmd_help = {.name = "help",
                                            .run = run_help};
 
 static const struct ah_command *const commands[] = {
-    &ah_cmd_run,     &ah_cmd_demo,       &ah_cmd_emulate, &ah_cmd_resume, &ah_cmd_trace,
-    &ah_cmd_auth,    &ah_cmd_tools,      &ah_cmd_doctor,  &ah_cmd_check,  &ah_cmd_new,
-    &ah_cmd_scripts, &ah_cmd_completion, &cmd_version,    &cmd_help,      NULL};
+    &ah_cmd_run,        &ah_cmd_demo, &ah_cmd_emulate, &ah_cmd_resume,
+    &ah_cmd_trace,      &ah_cmd_auth, &ah_cmd_tools,   &ah_cmd_doctor,
+    &ah_cmd_check,      &ah_cmd_new,  &ah_cmd_config,  &ah_cmd_scripts,
+    &ah_cmd_completion, &cmd_version, &cmd_help,       NULL};
 
 #define AT(field) offsetof(struct ah_cmd_options, field)
 static const struct ah_option common_options[] = {

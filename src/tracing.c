@@ -259,6 +259,12 @@ static bool is_listed(const char *const *names, const char *name)
     return false;
 }
 
+bool ah_tracing_is_name(const char *name)
+{
+    bool ours = strncmp(name, "LANGSMITH_", 10) == 0 || strncmp(name, "LANGCHAIN_", 10) == 0;
+    return ours && (is_listed(known_names, name + 10) || is_listed(other_names, name + 10));
+}
+
 struct misspelling {
     char name[128], prefix[16];
     const char *meant; /* without its prefix */

@@ -46,6 +46,9 @@ const char *ah_tracing_why_off(struct ah_tracing *t);
 /* A setting that does not mean what its writer thinks, although traces go: a sentence, or NULL. */
 const char *ah_tracing_complaint(struct ah_tracing *t);
 
+/* Is this a LANGSMITH_ or LANGCHAIN_ name that its owners know, whether or not it is read here? */
+bool ah_tracing_is_name(const char *name);
+
 /* Whether a new trace is sent, by LANGSMITH_TRACING_SAMPLING_RATE; decided by its id, so no chance is drawn. */
 bool ah_tracing_samples(struct ah_tracing *t, const char *trace_id);
 /* AGENTHOST_TRACE_ERRORS: a failed run is sent also when it was not sampled. */

@@ -14,8 +14,17 @@
 
 #include <cmocka.h>
 
-static int on_pair(void *arg, const char *name, const char *value, size_t n)
+static int on_line(void *arg, int line, const char *name, const char *value, size_t n)
 {
+    (void)value;
+    (void)n;
+    ah_buf_addf(arg, "%s:%d ", name, line);
+    return 0;
+}
+
+static int on_pair(void *arg, int line, const char *name, const char *value, size_t n)
+{
+    (void)line;
     assert_int_equal(strlen(value), n);
     ah_buf_addf(arg, "%s=<%s>\n", name, value);
     return strcmp(name, "STOP") == 0;
@@ -216,16 +225,24 @@ static void test_limits(void **state)
     ah_err_drop(&err);
 }
 
+static void test_line_numbers(void **state)
+{
+    (void)state;
+    struct ah_buf b;
+    static const char text[] = "# c\nA=1\r\n\nB=\"x\ny\"\nexport C='\n\n'\nD=";
+    ah_buf_init(&b, 4096);
+    assert_int_equal(ah_dotenv_parse(text, sizeof text - 1, on_lookup, on_line, &b, NULL), 0);
+    assert_string_equal(ah_buf_str(&b), "A:2 B:4 C:6 D:9 ");
+    ah_buf_drop(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_unquoted),
-        cmocka_unit_test(test_export),
-        cmocka_unit_test(test_quotes),
-        cmocka_unit_test(test_expansion),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_errors_show_no_text),
+        cmocka_unit_test(test_line_numbers), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_unquoted),     cmocka_unit_test(test_export),
+        cmocka_unit_test(test_quotes),       cmocka_unit_test(test_expansion),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_errors_show_no_text),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -554,8 +554,9 @@ static const char *look_up(void *arg, const char *name)
     return strcmp(name, "HOME") == 0 ? "/home/somebody" : NULL;
 }
 
-static int take_setting(void *arg, const char *name, const char *value, size_t n)
+static int take_setting(void *arg, int line, const char *name, const char *value, size_t n)
 {
+    (void)line;
     return ah_secret_add(arg, name, value, n);
 }
 

@@ -74,7 +74,7 @@ done
 begin "so is a setting that is wrong before anything is opened, and a missing one"
 echo 'NOT A SETTING' >bad.env
 echo 'print "never"' >x.lua
-for words in "run x.lua" "doctor" "tools ls" "trace ls" "emulate" "auth status"; do
+for words in "run x.lua" "doctor" "config explain" "tools ls" "trace ls" "emulate" "auth status"; do
   # shellcheck disable=SC2086
   run $words --json --env bad.env
   want_code 3

@@ -70,6 +70,7 @@ if command -v bash >/dev/null; then
   offers_are "" trace ls --limit ""
   offers_are "--wait" auth link gmail --w
   offers_has gmail auth link g
+  offers_has OPENAI_API_KEY config explain OPENAI
   offers_not slack auth link g
   offers_has gmail tools call x --connection g
 

@@ -30,10 +30,12 @@ static void check_name(const char *name)
         abort();
 }
 
-static int on_pair(void *arg, const char *name, const char *value, size_t n)
+static int on_pair(void *arg, int line, const char *name, const char *value, size_t n)
 {
     struct result *r = arg;
     check_name(name);
+    if (line < 1)
+        abort();
     if (strlen(value) != n)
         abort();
     ah_buf_addf(&r->pairs, "%s=%zu:%s\n", name, n, value);
