@@ -545,6 +545,19 @@ static void damaged_in_the_middle(void **state)
     ah_store_close(s);
 }
 
+struct batches {
+    int count;
+    struct ah_store_item item;
+};
+
+static int see_batch(void *arg, const struct ah_store_batch *b)
+{
+    struct batches *x = arg;
+    x->count++;
+    x->item = b->items[b->count - 1];
+    return 0;
+}
+
 static void newer_version(void **state)
 {
     (void)state;
@@ -554,6 +567,54 @@ static void newer_version(void **state)
     sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL);
     sqlite3_close(db);
     check_memory(open_store(), "newer agenthost");
+}
+
+static int keep_runs(void *arg, const struct ah_store_run *r)
+{
+    struct ah_store_run *to = arg;
+    to[r->state == AH_RUN_DONE ? 0 : 1] = *r;
+    return 0;
+}
+
+/* A file of version 1, as it was written: all that is in it can be read, and what was going on is ended. */
+static void older_version(void **state)
+{
+    (void)state;
+    struct ah_store_run runs[2] = {{0}, {0}};
+    struct batches batches = {0};
+    char *text = malloc(65536);
+    FILE *f = fopen("tests/fixtures/journal/version1.sql", "r");
+    assert_non_null(f);
+    text[fread(text, 1, 65535, f)] = '\0';
+    fclose(f);
+    sqlite3 *db;
+    sqlite3_open(db_path(), &db);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    free(text);
+    for (int times = 0; times < 2; times++) { /* the second time nothing is left to do */
+        struct ah_store *s = open_store();
+        assert_true(ah_store_durable(s));
+        assert_int_equal(ah_store_runs(s, NULL, keep_runs, runs, NULL), 0);
+        assert_int_equal(runs[1].state, AH_RUN_CRASHED);
+        assert_int_equal(events_of(s, runs[0].key).count, 6);
+        struct seen x = events_of(s, runs[1].key);
+        assert_int_equal(x.count, 6); /* its two open spans are ended */
+        assert_int_equal(x.ends, 3);
+        memset(&batches, 0, sizeof batches);
+        assert_int_equal(ah_store_batches(s, runs[1].dest, see_batch, &batches, NULL), 0);
+        assert_int_equal(batches.count, 1);
+        assert_false(batches.item.patch || batches.item.cut);
+        assert_string_equal(ah_store_trouble(s), "");
+        ah_store_close(s);
+    }
+    sqlite3_open(db_path(), &db);
+    sqlite3_stmt *st;
+    sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &st, NULL);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(st, 0), AH_STORE_VERSION);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
 }
 
 static void foreign_database(void **state)
@@ -713,19 +774,6 @@ static void memory_makes_room(void **state)
 }
 
 /* --- sending ------------------------------------------------------------------------------------------ */
-
-struct batches {
-    int count;
-    struct ah_store_item item;
-};
-
-static int see_batch(void *arg, const struct ah_store_batch *b)
-{
-    struct batches *x = arg;
-    x->count++;
-    x->item = b->items[b->count - 1];
-    return 0;
-}
 
 static int see_except(void *arg, const struct ah_store_except *e)
 {
@@ -1008,6 +1056,7 @@ int main(void)
         TEST(damaged_file),
         TEST(damaged_in_the_middle),
         TEST(newer_version),
+        TEST(older_version),
         TEST(foreign_database),
         TEST(locked_for_good),
         TEST(in_a_file_not_a_folder),
