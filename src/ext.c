@@ -357,7 +357,6 @@ static void check_args(lua_State *L, struct ah_ext_op *ext, int nargs)
     lua_call(L, nargs + 1, 0);
 }
 
-/* Upvalues: the primitive (a userdata), the box (light). */
 /* What came to an earlier process of this run. */
 static int push_answer(lua_State *L, const struct ah_effect_answer *a)
 {
@@ -374,6 +373,7 @@ static int push_answer(lua_State *L, const struct ah_effect_answer *a)
     return 1;
 }
 
+/* Upvalues: the primitive (a userdata), the box (light). */
 static int l_primitive(lua_State *L)
 {
     static const enum ah_effect_class classes[] = {AH_EFFECT_READ, AH_EFFECT_IDEMPOTENT, AH_EFFECT_UNSAFE};
