@@ -34,6 +34,7 @@ local spec_fields = {
   output = "table", -- JSON Schema that the answer must fit: result.output is the value
   input = "text", -- the task, when the command line gives none
   model = "model", -- a name, or a model of your own; the flag --model wins over a name
+  fallbacks = "list", -- models to ask when that one fails: names, or options of chat_model; see agent.models
   temperature = "number",
   params = "table", -- any further parameter of chat completions: { max_tokens = 500 }
   tools = "list", -- tools of your own: see agent.tool

@@ -8,6 +8,8 @@
 ---@field variables? table<string, string|number|boolean> for {{names}} in the prompt
 ---@field input? string the task, when the command line gives none
 ---@field model? string|agent.Model the flag --model wins over a name
+---@field fallbacks? (string|host.openai.ModelOptions|agent.Model)[] asked in order when a model fails with what another may not
+---@field output? table JSON Schema that the answer must fit: result.output is the value
 ---@field temperature? number
 ---@field params? table<string, any> further parameters of chat completions
 ---@field tools? (agent.Tool|function)[] tools of the script's own
