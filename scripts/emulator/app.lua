@@ -25,6 +25,7 @@ local link = require "emulator.link"
 local logs = require "emulator.logs"
 local mcp = require "emulator.mcp"
 local mcp_instances = require "emulator.mcp_instances"
+local mcp_server = require "emulator.mcp_server"
 local notion = require "emulator.notion"
 local openai = require "emulator.openai"
 local providers = require "emulator.providers"
@@ -141,6 +142,7 @@ function App:reset()
   webhooks.install(self.webhooks, self)
   mcp.install(self.mcp, self)
   mcp_instances.install(self.mcp, self)
+  mcp_server.install(self.mcp, self)
   proxy.install(self.proxy, self)
   openai.install(self.openai, self)
   langsmith.install(self.langsmith, self)

@@ -1,5 +1,5 @@
--- Virtual MCP servers: configs, whom they need connected, session tokens. Called by app.lua. The servers
--- themselves are not emulated. The older generation (instances) is mcp_instances.lua.
+-- Virtual MCP servers: configs, whom they need connected, session tokens. Called by app.lua. The servers themselves are
+-- mcp_server.lua; the older generation (instances) is mcp_instances.lua.
 local json = require "host.json"
 local accounts_of = require "emulator.accounts"
 local link_of = require "emulator.link"

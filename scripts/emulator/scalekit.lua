@@ -251,16 +251,6 @@ local function record(self, entry, status, code, message)
   self.logs[MAX_LOGS + 1] = nil
 end
 
-local function refuse_tool(self, entry, fault)
-  local row = UPSTREAM[fault.status] or { "INTERNAL", "EXEC_FAILED", "the tool failed" }
-  local code, message = fault.code or row[2], fault.message or row[3]
-  record(self, entry, "provider_error", code, message)
-  return reply.grpc(row[1], "tool execution failed", {
-    error_code = "TOOL_ERROR",
-    tool_error_info = { execution_id = entry.execution_id, tool_error_code = code, tool_error_message = message },
-  })
-end
-
 local function run_tool(self, tool, params)
   local act = self.actions[tool.definition.name]
   if not act then
@@ -271,6 +261,31 @@ local function run_tool(self, tool, params)
   local ok, data, fault = pcall(act, params, self.world)
   if not ok then return nil, { status = 500, message = "the scenario's tool raised: " .. tostring(data) } end
   return data, fault
+end
+
+-- Runs a tool with an ACTIVE account, and logs the call. opts: tool, account, params, agent_run_id, source ("API" or
+-- "MCP"), fault (what the provider refuses with, instead). The data and the log's entry; or nil, the entry, the fault.
+function M.execute(self, opts)
+  local tool, account = opts.tool, opts.account
+  local entry = {
+    id = "tcl_" .. self.world:digits(18), execution_id = "exec_" .. self.world:digits(18),
+    tool_name = tool.definition.name, agent_run_id = opts.agent_run_id, provider = account.provider,
+    connected_account_id = account.id, connection_id = account.connection_id, connection_name = account.connector,
+    identifier = account.identifier, source = opts.source, error_tier = "", user_id = "",
+    environment_id = "env_emulator", started_at = self.world:stamp(),
+  }
+  account.last_used_at = entry.started_at
+  local data, fault = nil, opts.fault
+  if not fault then data, fault = run_tool(self, tool, as_struct(opts.params)) end
+  if data ~= nil then
+    record(self, entry, "success")
+    return data, entry
+  end
+  fault = fault or { status = 500 }
+  local row = UPSTREAM[fault.status] or { "INTERNAL", "EXEC_FAILED", "the tool failed" }
+  fault = { grpc = row[1], code = fault.code or row[2], message = fault.message or row[3] }
+  record(self, entry, "provider_error", fault.code, fault.message)
+  return nil, entry, fault
 end
 
 local CALL_FIELDS = { "connector", "identifier", "connected_account_id", "agent_run_id" }
@@ -301,20 +316,14 @@ local function post_execute(self, request)
   end
   local violations = catalog_of.check(tool, params or {})
   if #violations > 0 then return reply.violations(violations) end
-  local entry = {
-    id = "tcl_" .. self.world:digits(18), execution_id = "exec_" .. self.world:digits(18), tool_name = name,
-    agent_run_id = given(body.agent_run_id), provider = account.provider, connected_account_id = account.id,
-    connection_id = account.connection_id, connection_name = account.connector, identifier = account.identifier,
-    source = "API", error_tier = "", user_id = "", environment_id = "env_emulator", started_at = self.world:stamp(),
-  }
-  account.last_used_at = entry.started_at
-  if request.trouble and request.trouble.what == "tool_error" then
-    return refuse_tool(self, entry, request.trouble)
-  end
-  local data, fault = run_tool(self, tool, as_struct(params or {}))
-  if data == nil then return refuse_tool(self, entry, fault or { status = 500 }) end
-  record(self, entry, "success")
-  return reply.json(200, { data = data, execution_id = entry.execution_id })
+  local data, entry, fault = M.execute(self, { tool = tool, account = account, params = params or {}, source = "API",
+    agent_run_id = given(body.agent_run_id), fault = request.has "tool_error" and request.trouble or nil })
+  if data ~= nil then return reply.json(200, { data = data, execution_id = entry.execution_id }) end
+  return reply.grpc(fault.grpc, "tool execution failed", {
+    error_code = "TOOL_ERROR",
+    tool_error_info = { execution_id = entry.execution_id, tool_error_code = fault.code,
+      tool_error_message = fault.message },
+  })
 end
 
 function M.new(world, scenario, accounts, actions)

@@ -28,6 +28,7 @@ M.KINDS = {
   "interleaved", "no_index", "same_index", "repeated_id", "split_name", "one_chunk_calls", -- calls in a stream
   "object_arguments", "empty_arguments", "list_arguments", "control_arguments", "cut_arguments", "bad_arguments",
   "pending", "expired", "no_tools", "tool_error", -- Scalekit
+  "resume", "no_session", -- MCP: the answer is there for who comes back; the session is forgotten
 }
 
 local FORMS = { data = true, named = true, detail = true, text = true }
@@ -152,6 +153,12 @@ local GRPC = {
 
 local function scalekit_answer(trouble, route)
   local row = GRPC[trouble.what]
+  if trouble.what == "401" and route.where == "mcp_server" then
+    local status, headers, body = reply.json(401, { error = "invalid_token",
+      error_description = trouble.message or "the session token is not valid" })
+    headers["www-authenticate"] = 'Bearer error="invalid_token"'
+    return status, headers, body
+  end
   if row and route.where == "proxy" then -- the proxy's own refusals have a shape of their own
     return reply.json(tonumber(trouble.what), { detail = trouble.message or row[2],
       code = trouble.what == "401" and "UNAUTHORIZED" or row[1] })

@@ -1,0 +1,67 @@
+// The emulated MCP servers as npm @modelcontextprotocol/sdk sees them: handshake, pages of tools, a call, a session's end,
+// answers as streams, a stream that is resumed. Used by run.mjs.
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { admin, eq, errorOf, test } from './harness.mjs';
+
+export async function run({ url, env }) {
+  async function post(path, body, headers) {
+    const res = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
+    return res.json();
+  }
+  const { access_token: access } = await (await fetch(`${url}/oauth/token`, { method: 'POST', body: new URLSearchParams({
+    grant_type: 'client_credentials', client_id: env.SCALEKIT_CLIENT_ID, client_secret: env.SCALEKIT_CLIENT_SECRET }) })).json();
+  const auth = { authorization: `Bearer ${access}` };
+  const { config } = await post('/api/v1/mcp/configs', { name: 'sdk', connection_tool_mappings: [{ connection_name: 'gmail' }, { connection_name: 'slack' }] }, auth);
+  await post(`/api/v1/mcp/configs/${config.id}/connected_accounts`, { identifier: 'sdk', include_auth_link: true }, auth);
+  const { token } = await post(`/api/v1/mcp/configs/${config.id}/tokens`, { identifier: 'sdk' }, auth);
+
+  async function open(headers) {
+    const transport = new StreamableHTTPClientTransport(new URL(config.mcp_server_url), { requestInit: { headers } });
+    const client = new Client({ name: 'conformance', version: '1' });
+    await client.connect(transport);
+    return { client, transport };
+  }
+  async function tools(client) {
+    const all = [];
+    for (let cursor; ;) {
+      const page = await client.listTools(cursor ? { cursor } : {});
+      all.push(...page.tools);
+      if (!(cursor = page.nextCursor)) return all;
+    }
+  }
+
+  await test('mcp: handshake, tools by pages, a call, the end of the session', async () => {
+    const { client, transport } = await open({ authorization: `Bearer ${token}` });
+    eq(client.getServerVersion().name, 'agenthost-emulator');
+    eq((await tools(client)).length, 56 + 82);
+    const result = await client.callTool({ name: 'gmail_fetch_mails', arguments: { max_results: 1 } });
+    eq([result.isError, result.structuredContent.messages.length], [false, 1]);
+    eq((await client.callTool({ name: 'nope' })).isError, true);
+    await transport.terminateSession();
+    await client.close();
+  });
+
+  await test('mcp: answers as streams', async () => {
+    await admin(url, 'POST', 'forms', { mcp_answer: 'sse' });
+    const { client } = await open({ authorization: `Bearer ${token}` });
+    eq((await tools(client)).length, 56 + 82);
+    await client.close();
+    await admin(url, 'POST', 'forms', { mcp_answer: 'json' });
+  });
+
+  await test('mcp: a stream that stops is resumed, and nothing runs twice', async () => {
+    const { client } = await open({ authorization: `Bearer ${token}` });
+    const before = (await admin(url, 'GET', 'state')).tool_calls;
+    await admin(url, 'POST', 'trouble', { where: 'mcp_server', what: 'resume', match: 'tools/call', times: 1, seconds: 0.02 });
+    const result = await client.callTool({ name: 'gmail_fetch_mails', arguments: { max_results: 1 } });
+    eq(result.structuredContent.messages.length, 1);
+    eq((await admin(url, 'GET', 'state')).tool_calls, before + 1);
+    await client.close();
+  });
+
+  await test('mcp: a wrong token', async () => {
+    const error = await errorOf(() => open({ authorization: 'Bearer nonsense' }));
+    eq(/401|nauthorized|invalid_token/.test(String(error.message)), true, String(error));
+  });
+}
