@@ -170,6 +170,7 @@ int ah_cmd_run_script(struct ah_cmd_ctx *ctx, const struct ah_cmd_script *script
         patience[NUMBER_BYTES];
     struct ah_host_pair options[] = {
         {"model", o->model},
+        {"approve", o->approve},
         {"json", o->json ? "true" : NULL},
         {"quiet", o->quiet ? "true" : NULL},
         {"stream", o->stream ? "true" : NULL},

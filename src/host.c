@@ -16,6 +16,7 @@
 #include "lua_json.h"
 #include "lua_langsmith.h"
 #include "lua_openai.h"
+#include "lua_run.h"
 #include "lua_scalekit.h"
 #include "lua_schema.h"
 #include "lua_server.h"
@@ -188,6 +189,7 @@ static const struct ah_module modules[] = {
     {"host.json", luaopen_host_json},
     {"host.langsmith", luaopen_host_langsmith},
     {"host.openai", luaopen_host_openai},
+    {"host.run", luaopen_host_run},
     {"host.scalekit", luaopen_host_scalekit},
     {"host.schema", luaopen_host_schema},
     {"host.script", luaopen_host_script},

@@ -427,7 +427,7 @@ static const luaL_Reg script_lib[] = {
 
 int luaopen_host_script(lua_State *L)
 {
-    static const char *const noted[] = {"find", "read", NULL};
+    static const char *const noted[] = {"find", "list", "read", NULL};
     luaL_newlib(L, script_lib);
     ah_luareplay_values(L, "script.", noted);
     return 1;

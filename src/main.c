@@ -93,11 +93,23 @@ static const struct ah_command cmd_help = {.name = "help",
                                            .complete = AH_COMPLETE_COMMAND,
                                            .run = run_help};
 
-static const struct ah_command *const commands[] = {
-    &ah_cmd_run,        &ah_cmd_demo, &ah_cmd_emulate, &ah_cmd_resume,
-    &ah_cmd_trace,      &ah_cmd_auth, &ah_cmd_tools,   &ah_cmd_doctor,
-    &ah_cmd_check,      &ah_cmd_new,  &ah_cmd_config,  &ah_cmd_scripts,
-    &ah_cmd_completion, &cmd_version, &cmd_help,       NULL};
+static const struct ah_command *const commands[] = {&ah_cmd_run,
+                                                    &ah_cmd_demo,
+                                                    &ah_cmd_emulate,
+                                                    &ah_cmd_resume,
+                                                    &ah_cmd_approve,
+                                                    &ah_cmd_trace,
+                                                    &ah_cmd_auth,
+                                                    &ah_cmd_tools,
+                                                    &ah_cmd_doctor,
+                                                    &ah_cmd_check,
+                                                    &ah_cmd_new,
+                                                    &ah_cmd_config,
+                                                    &ah_cmd_scripts,
+                                                    &ah_cmd_completion,
+                                                    &cmd_version,
+                                                    &cmd_help,
+                                                    NULL};
 
 #define AT(field) offsetof(struct ah_cmd_options, field)
 static const struct ah_option common_options[] = {
@@ -184,6 +196,11 @@ static const struct ah_option common_options[] = {
      .kind = AH_OPTION_FLAG,
      .offset = AT(verify),
      .help = "read the trace back, exit 4 if it is not there"},
+    {.name = "--approve",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(approve),
+     .argument = "ask|auto|deny|unsafe-only",
+     .help = "which tool calls a person must allow (unsafe-only on a terminal, else deny: exit 10)"},
     {.name = "--max-steps",
      .kind = AH_OPTION_COUNT,
      .offset = AT(max_steps),

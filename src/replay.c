@@ -46,6 +46,7 @@ struct piece {
 
 struct intent {
     int64_t call, run, n;
+    bool used;
 };
 
 struct ah_replay {
@@ -53,6 +54,8 @@ struct ah_replay {
     int64_t run; /* 0: nothing is noted */
     struct ah_ids ids;
     const char *closed, *assume;
+    bool last_words;     /* nothing but intents is noted any more */
+    int64_t noted_calls; /* the highest number of a call in `past` */
 
     struct ah_buf pending; /* notes with commas between them */
     struct piece *pieces;
@@ -65,6 +68,8 @@ struct ah_replay {
     struct intent *intents;
     size_t intent_count, intent_cap;
 
+    int64_t *chain; /* the runs that this one goes on from, newest first */
+    size_t chain_count;
     int64_t calls, replayed;
     struct ah_call open; /* head of a circular list */
     size_t open_count, parked_count;
@@ -106,6 +111,7 @@ void ah_replay_free(struct ah_replay *r)
     free(r->past);
     free(r->pieces);
     free(r->intents);
+    free(r->chain);
     ah_buf_drop(&r->pending);
     ah_buf_drop(&r->masked);
     ah_err_drop(&r->diverged);
@@ -183,9 +189,15 @@ static void on_commit(void *arg)
     ah_replay_flush(arg);
 }
 
+void ah_replay_stop_notes(struct ah_replay *r)
+{
+    if (r->at == r->past_count)
+        r->last_words = true;
+}
+
 static bool is_noting(const struct ah_replay *r)
 {
-    return r->run && !r->closed && r->at == r->past_count;
+    return r->run && !r->closed && !r->last_words && r->at == r->past_count;
 }
 
 static void lose(struct ah_replay *r, const char *why)
@@ -328,7 +340,8 @@ static int keep_note(struct ah_replay *r, struct ah_json note)
     if (letter == 'i') {
         if (grow((void **)&r->intents, r->intent_count, &r->intent_cap, sizeof *r->intents) != 0)
             return -1;
-        r->intents[r->intent_count++] = (struct intent){int_at(note, 1), int_at(note, 2), int_at(note, 3)};
+        r->intents[r->intent_count++] =
+            (struct intent){int_at(note, 1), int_at(note, 2), int_at(note, 3), false};
     }
     if (grow((void **)&r->past, r->past_count, &r->past_cap, sizeof *r->past) != 0)
         return -1;
@@ -465,8 +478,25 @@ int ah_replay_load(struct ah_replay *r, int64_t run, struct ah_error *err)
     int rc = list_chain(r->core->store, run, &runs, &count, err);
     for (size_t i = count; rc == 0 && i-- > 0;)
         rc = load_one(r, runs[i], i == 0, err);
-    free(runs);
+    for (size_t i = 0; i < r->past_count; i++)
+        if (letter_of(r->past[i]) == 'c' && int_at(r->past[i], 1) > r->noted_calls)
+            r->noted_calls = int_at(r->past[i], 1);
+    r->chain = runs;
+    r->chain_count = count;
     return rc;
+}
+
+int64_t ah_replay_run(const struct ah_replay *r)
+{
+    return r->run;
+}
+
+void ah_replay_each_approval(struct ah_replay *r, int64_t call,
+                             int (*fn)(void *arg, const struct ah_store_approval *a), void *arg)
+{
+    ah_store_approvals(r->core->store, r->run, call, 0, fn, arg, NULL);
+    for (size_t i = 0; i < r->chain_count; i++)
+        ah_store_approvals(r->core->store, r->chain[i], call, 0, fn, arg, NULL);
 }
 
 /* --- divergence ------------------------------------------------------------------------------------- */
@@ -815,7 +845,7 @@ void ah_replay_intent(struct ah_replay *r, int64_t call, int64_t run, int64_t n)
 {
     char head[96];
     snprintf(head, sizeof head, "[\"i\",%lld,%lld,%lld", (long long)call, (long long)run, (long long)n);
-    if (is_noting(r))
+    if (r->run && !r->closed)
         add_note(r, head, NULL, 0, false);
     ah_replay_flush(r);
 }
@@ -836,26 +866,32 @@ static int take_effect(void *arg, const struct ah_store_effect *e)
     return 1;
 }
 
+/* Calls that are in the notes have their numbers for ever. What came behind the notes may be issued in another order
+ * now: there the same call is known by what it says. */
+static bool may_be(const struct ah_replay *r, const struct intent *in, int64_t call)
+{
+    return !in->used && (in->call == call || (in->call > r->noted_calls && call > r->noted_calls));
+}
+
 enum ah_replay_fate ah_replay_fate(struct ah_replay *r, int64_t call, const char *kind, const char *what,
                                    const unsigned char sha256[32], struct ah_store_effect *effect)
 {
-    enum ah_replay_fate fate = AH_FATE_NEW;
     for (size_t i = r->intent_count; i-- > 0;) { /* the newest first */
-        struct finding f = {.n = r->intents[i].n};
-        if (call == 0 || r->intents[i].call != call ||
-            ah_store_effects(r->core->store, r->intents[i].run, take_effect, &f, NULL) != 0)
+        struct intent *in = &r->intents[i];
+        struct finding f = {.n = in->n};
+        if (!may_be(r, in, call) || ah_store_effects(r->core->store, in->run, take_effect, &f, NULL) != 0)
             continue;
-        if (!f.found)
+        if (!f.found && in->call == call)
             return AH_FATE_UNKNOWN; /* noted and lost: it may have left */
-        if (strcmp(f.effect.kind, kind) != 0 || strcmp(f.effect.what, what) != 0 ||
+        if (!f.found || strcmp(f.effect.kind, kind) != 0 || strcmp(f.effect.what, what) != 0 ||
             memcmp(f.effect.args_sha256, sha256, 32) != 0)
             continue;
+        in->used = true;
         *effect = f.effect;
-        if (f.effect.end_seq == 0 || f.effect.error == AH_OUTCOME_UNKNOWN)
-            return AH_FATE_UNKNOWN;
-        if (f.effect.error == AH_CANCELLED) /* stopped before its first byte left */
+        if (f.effect.error == AH_CANCELLED && f.effect.end_seq) /* stopped before its first byte left */
             continue;
-        return AH_FATE_KNOWN;
+        return f.effect.end_seq == 0 || f.effect.error == AH_OUTCOME_UNKNOWN ? AH_FATE_UNKNOWN
+                                                                             : AH_FATE_KNOWN;
     }
-    return fate;
+    return AH_FATE_NEW;
 }

@@ -35,6 +35,8 @@ void ah_replay_begin(struct ah_replay *r, int64_t run, uint64_t seed, const char
 void ah_replay_end(struct ah_replay *r);
 /* A person stops the run: nothing more is noted, and nobody waits for notes any more. */
 void ah_replay_interrupt(struct ah_replay *r);
+/* What follows is only the run's last words: a resumed run goes on live from here. Intents are noted all the same. */
+void ah_replay_stop_notes(struct ah_replay *r);
 /* Before an intent: what was seen before it must be in the journal with it. */
 void ah_replay_flush(struct ah_replay *r);
 /* What a person says of calls whose outcome nobody knows: "done", "retry", "fail", or NULL. Borrowed. */
@@ -45,6 +47,10 @@ const char *ah_replay_assumed(const struct ah_replay *r);
 void ah_replay_close(struct ah_replay *r, const char *why);
 const char *ah_replay_closed(const struct ah_replay *r); /* NULL: it can */
 
+int64_t ah_replay_run(const struct ah_replay *r); /* whose notes are written: its key */
+/* The approvals that were asked for under this call's number, in this run and those it goes on from. */
+void ah_replay_each_approval(struct ah_replay *r, int64_t call,
+                             int (*fn)(void *arg, const struct ah_store_approval *a), void *arg);
 /* Notes are left: nothing is live yet. */
 bool ah_replay_is_past(const struct ah_replay *r);
 /* How many calls were answered from notes. */

@@ -138,7 +138,11 @@ static int k_chunk(lua_State *L, int status, lua_KContext ctx)
         if (lua_getfield(L, 1, "run") == LUA_TFUNCTION) {
             lua_insert(L, 1);
             push_input(L, &r->script);
-            lua_callk(L, 2, LUA_MULTRET, ctx, k_result);
+            lua_createtable(L, 0,
+                            1); /* it may stop where a person is needed: nobody else looks at its errors */
+            lua_pushboolean(L, 1);
+            lua_setfield(L, -2, "park");
+            lua_callk(L, 3, LUA_MULTRET, ctx, k_result);
         }
         lua_settop(L, lua_gettop(L) < 2 ? lua_gettop(L) : 2);
     }

@@ -101,7 +101,7 @@ end
 
 local filter_fields = {
   connection = "text", tools = "strings", tags = "strings", search = "text", top = "count", find = "flag",
-  before = "table", after = "table",
+  before = "table", after = "table", verify = "table",
 }
 
 local function is_file(name) return name:match "%.lua$" ~= nil or toolset.is_folder(name) end
@@ -132,6 +132,7 @@ local function open_one(at, one, identifier)
     local list, err = from_scalekit(at, one, identifier)
     if list then list, err = attach(list, "before", one.before) end
     if list then list, err = attach(list, "after", one.after) end
+    if list then list, err = attach(list, "verify", one.verify) end
     return list, err
   end
   if type(one) == "table" then return checked(one, "a connector of the script") end

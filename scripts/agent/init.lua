@@ -6,6 +6,7 @@
 -- name in your script's folder (agent/loop.lua) is found first.
 local host = require "host"
 local schema = require "host.schema"
+local waiting = require "host.run"
 local script = require "host.script"
 local trace = require "host.trace"
 local accounts = require "agent.accounts"
@@ -41,11 +42,12 @@ local spec_fields = {
   limits = "table", -- { steps = 25, tokens =, cost =, time =, calls =, tools = {}, repeats = 3 }: see agent.limits
   auth_timeout = "number", -- seconds to wait for a person who must authorize: see agent.accounts
   result_bytes = "count", -- of a tool's result that the model reads at once: 32768
+  approve = "text", -- which calls a person must allow: see agent.policy; the flag --approve wins
   compact = "callable", -- what to do when the conversation is too long for the model: see agent.context
   name = "text", tags = "strings", metadata = "table", -- how the run shows in traces
   on_event = "callable", -- called with { type = "step" | "answer" | "tool_call" | "tool_result", … }
 }
-local run_fields = { identifier = "text", messages = "list", variables = "table" }
+local run_fields = { identifier = "text", messages = "list", variables = "table", park = "flag" }
 
 -- Whom this agent acts for: the one given to run; then the flag --user, the script, the run (AGENTHOST_USER). Or nil.
 local function identify(spec, opts)
@@ -148,6 +150,10 @@ function methods:run(input, opts)
   local box
   local patience = accounts.patience(spec.auth_timeout)
   box, err = open_tools(spec, who, input, patience)
+  while not box and opts.park and (err.kind == "needs_auth" or err.kind == "account_not_active") do
+    if waiting.park(err) ~= "retry" then return nil, err end -- when nothing else goes on, the run stops here
+    box, err = open_tools(spec, who, input, patience)
+  end
   if not box then return nil, err end
   return loop.run {
     model = models.open(spec),
@@ -161,6 +167,8 @@ function methods:run(input, opts)
     compact = spec.compact,
     identifier = who,
     patience = patience,
+    approve = spec.approve,
+    park = opts.park,
     on_event = spec.on_event or ignore,
   }
 end

@@ -5,6 +5,7 @@
 -- in err.partial.
 local schema = require "host.schema"
 local context = require "agent.context"
+local waiting = require "host.run"
 local errors = require "agent.errors"
 local parallel = require "agent.parallel"
 local tools = require "agent.tools"
@@ -158,6 +159,7 @@ local LAST = "[A limit of this run is reached: no tool can be called any more. A
 -- When a limit ended the work: one more answer, in words, if the limit leaves room for it. Its text, or nil.
 local function last_words(run, step, err)
   if err.kind ~= "step_limit" and err.kind ~= "budget" then return nil end
+  waiting.ending() -- a resumed run, with a larger limit, goes on before this
   run.history:user(LAST)
   local answer = ask(run, step, true)
   if not answer then return nil end

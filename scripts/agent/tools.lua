@@ -13,12 +13,14 @@ local host = require "host"
 local json = require "host.json"
 local scalekit = require "host.scalekit"
 local schema = require "host.schema"
+local run = require "host.run"
 local trace = require "host.trace"
 local accounts = require "agent.accounts"
 local comments = require "agent.comments"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
 local near = require "agent.near"
+local policy = require "agent.policy"
 local offer = require "agent.offer"
 
 local tools = {}
@@ -27,7 +29,7 @@ local tools = {}
 
 local tool_fields = {
   name = "text", description = "text", parameters = "table", input_schema = "table", annotations = "table",
-  class = "text", run = "callable",
+  class = "text", run = "callable", verify = "callable",
 }
 
 local classes = { read = true, idempotent = true, unsafe = true }
@@ -194,6 +196,65 @@ local function unknown(self, call)
   return failed(call, ("there is no tool '%s'. %s"):format(call.name, hint))
 end
 
+-- ## When a person is needed
+
+-- Kinds that wait for somebody or something: the branch is parked, and the run stops when nothing else goes on.
+local parks = { outcome_unknown = true, needs_auth = true, account_not_active = true }
+
+local DONE = "The call was carried out; what it answered is not known."
+
+-- A call left this machine and no answer came. Its `verify`, if it has one, looks whether it was carried out: true (and
+-- a result), false, or nil when it cannot tell.
+local function look(tool, call, context)
+  if not tool.verify then return nil end
+  local ok, done, result = pcall(tool.verify, call.args, { id = call.id, name = tool.name,
+    identifier = tool.identifier or context.identifier, connected_account_id = tool.connected_account_id })
+  if not ok then
+    host.log("warn", ("verify of %s failed: %s"):format(tool.name, tostring(done)))
+    return nil
+  end
+  return done, result
+end
+
+local function perform(tool, call, context) return (tool.run and run_lua or run_scalekit)(tool, call, context) end
+
+-- Goes on behind a call that needs somebody. Returns content; or nil, err as perform does.
+local function settle(tool, call, context, err)
+  while parks[err.kind] do
+    local content, word, why
+    if err.kind == "outcome_unknown" then
+      local done, result = look(tool, call, context)
+      if done then return to_text(result == nil and DONE or result) end
+      word = done == false and "retry" or nil
+    end
+    if not word and not context.park then return nil, err end
+    if not word then word, why = run.park(err) end
+    if not word then return nil, errors.of(why) end
+    if word == "done" then return DONE end
+    if word == "fail" then
+      return nil, errors.new { kind = "tool_error", message = tool.name .. " was not carried out; do not count on it" }
+    end
+    content, err = perform(tool, call, context)
+    if content then return content end
+  end
+  return nil, err
+end
+
+-- Asks who must be asked. The call to make, perhaps with other arguments; or nil and an outcome for the model.
+local function permitted(tool, call, context)
+  local mode, err = policy.mode(context.approve)
+  if not mode then return nil, failed(call, err.message, err) end
+  context.allowed = context.allowed or {}
+  local ok, more = policy.check({
+    tool = tool.name, arguments = call.args, connection = tool.connector, class = tools.class(tool),
+    identifier = tool.identifier or context.identifier, account = tool.connected_account_id,
+  }, tools.class(tool), mode, context.allowed)
+  if ok then return more == call.args and call or { id = call.id, name = call.name, args = more } end
+  if ok == nil then return nil, failed(call, more.message, more) end
+  return nil, failed(call, ("a person refused this call%s. Do not make it again; ask, or do something else.")
+    :format(more and ": " .. tostring(more) or ""))
+end
+
 local toolbox = {}
 toolbox.__index = toolbox
 
@@ -204,7 +265,10 @@ function toolbox:call(call, context)
   if type(call.args) ~= "table" then return failed(call, "the arguments must be a JSON object") end
   local ok, why = check_args(tool.parameters or tool.input_schema or {}, call.args)
   if not ok then return failed(call, why .. ". Call the tool again with the right arguments.") end
-  local content, err = (tool.run and run_lua or run_scalekit)(tool, call, context)
+  local allowed, refusal = permitted(tool, call, context)
+  if not allowed then return refusal end
+  local content, err = perform(tool, allowed, context)
+  if not content then content, err = settle(tool, allowed, context, err) end
   if not content then return failed(call, err.message, err) end
   return { call = call, content = content }
 end

@@ -15,7 +15,7 @@ import sys
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
     "json sse url multipart unpack dotenv options completion proxy schema strict baggage",
-    "op loop child http server store store_* openspan queue live replay trace config core scripts tracing",
+    "op loop child http server store store_* openspan queue live replay trace config core scripts tracing tty",
     "openai oa* provider responses ratelimit chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luapool luanotes luareplay luasecret task script_run",
     "lua_*",

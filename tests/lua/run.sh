@@ -14,4 +14,4 @@ export AGENTHOST_TEST_TOKEN=token-for-tests-123456 # a secret by its name
 export AGENTHOST_TEST_FOLDER="$home/folder"        # empty, for files of the test
 case "$flags" in *--trace*) flags=$(printf '%s' "$flags" | sed 's/--trace//') ;; *) flags="--no-trace $flags" ;; esac
 # shellcheck disable=SC2086
-AGENTHOST_HOME="$home" "$program" run -q --scripts tests/lua $flags "$file"
+AGENTHOST_HOME="$home" "$program" run -q --approve auto --scripts tests/lua $flags "$file"
