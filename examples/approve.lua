@@ -1,5 +1,5 @@
--- A call that changes the world waits until a person has allowed it. On a terminal the question is asked there; else the
--- run stops with exit code 10, and goes on later:
+-- A call that changes the world waits until a person has allowed it. On a terminal the question is asked there; else
+-- the run stops with exit code 10, and goes on later:
 --
 --   agenthost run --emulate examples/approve.lua
 --   agenthost approve RUN                  (or: agenthost approve RUN --deny "not before Monday")

@@ -277,13 +277,13 @@ static int l_ending(lua_State *L)
     return 0;
 }
 
-static const luaL_Reg run_lib[] = {
+static const luaL_Reg functions[] = {
     {"approval", l_approval}, {"ending", l_ending}, {"is_replaying", l_resumed},
     {"park", l_park},         {NULL, NULL},
 };
 
 int luaopen_host_run(lua_State *L)
 {
-    luaL_newlib(L, run_lib);
+    luaL_newlib(L, functions);
     return 1;
 }

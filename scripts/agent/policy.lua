@@ -1,9 +1,9 @@
--- Who must allow a tool call before it is made. By the flag --approve, else the agent's `approve`, else "unsafe-only" on a
--- terminal and "deny" where nobody can be asked:
+-- Who must allow a tool call before it is made. By the flag --approve, else the agent's `approve`, else "unsafe-only" on
+-- a terminal and "deny" where nobody can be asked:
 --
 --   ask           every call              unsafe-only   calls of class unsafe
---   auto          none                    deny          the same calls, but nobody is asked here: the run stops (exit 10)
---                                                       until `agenthost approve RUN` and `agenthost resume RUN`
+--   auto          none                    deny          the same calls, but nobody is asked here: the run stops
+--                                                       (exit 10) until `agenthost approve RUN`
 --
 -- What is asked is exactly what would be sent: tool, arguments, connection, identifier, account. A decision holds for its
 -- hash and nothing else.
@@ -82,7 +82,7 @@ local function needs_answer(mode, class, always)
   return class == "unsafe" and not always
 end
 
--- May this call be made? true and its arguments (a person may have changed them); false and the reason, for the model;
+-- May this call be made? true and its arguments (a person may change them); false and the reason, for the model;
 -- or nil, err. `allowed` is the run's own table of tools that need not be asked for again.
 function policy.check(question, class, mode, allowed)
   if not needs_answer(mode, class, allowed[question.tool]) then return true, question.arguments end
