@@ -113,6 +113,33 @@ local function check_choice(body)
   return refuse("tool_choice", nil, ("Invalid value for 'tool_choice': '%s' is not one of 'tools'."):format(named.name))
 end
 
+-- What each part must hold, as texts inside the member of its name; true: the member is the text.
+local PARTS = { text = true, refusal = true, image_url = { "url" }, input_audio = { "data", "format" }, file = {} }
+
+local function check_part(part, at)
+  local needs, value = PARTS[part.type], given(part[part.type])
+  if needs == nil then
+    return refuse(at .. ".type", "invalid_value", ("Invalid value: '%s'. Supported values are: 'text', 'image_url', "
+      .. "'input_audio', 'refusal', and 'file'."):format(part.type))
+  end
+  local where, wrong = at .. "." .. part.type, value == nil
+  if needs == true then
+    wrong = type(value) ~= "string"
+  else
+    for _, name in ipairs(is_object(value) and needs or {}) do
+      if type(given(value[name])) ~= "string" then where, wrong = where .. "." .. name, true end
+    end
+    wrong = wrong or not is_object(value)
+  end
+  if part.type == "file" and not wrong and not given(value.file_id) and not given(value.file_data) then
+    where, wrong = where .. ".file_id", true
+  end
+  if wrong then
+    return refuse(where, "missing_required_parameter", ("Missing required parameter: '%s'."):format(where))
+  end
+  return nil
+end
+
 local function check_content(m, i)
   local content = given(m.content)
   if content == nil and m.role == "assistant" and (given(m.tool_calls) or given(m.function_call)
@@ -123,13 +150,15 @@ local function check_content(m, i)
     return refuse(at, nil, ("Invalid value for 'content': expected a string, got %s."):format(content == nil
       and "null" or "another type"))
   end
-  for _, part in ipairs(content) do
+  for k, part in ipairs(content) do
     if not is_object(part) or type(part.type) ~= "string" then
       return refuse(at, nil, "Invalid value for 'content': each part needs a type.")
     end
     if m.role == "tool" and part.type ~= "text" then
       return refuse(at, "invalid_value", "Invalid value: a tool message may hold text parts only.")
     end
+    local bad = check_part(part, ("%s[%d]"):format(at, k - 1))
+    if bad then return bad end
   end
   return nil
 end

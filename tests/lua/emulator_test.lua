@@ -349,6 +349,15 @@ t.test("chat: refusals, with status, code and param", function()
   refused({ messages = json.array { { role = "robot", content = "x" } } }, 400, "invalid_value", "messages[0].role")
   refused({ messages = json.array { { role = "user" } } }, 400, nil, "messages.[0].content")
   refused({ messages = hi, parallel_tool_calls = true }, 400, nil, "parallel_tool_calls")
+  local function part(p) return { messages = json.array { { role = "user", content = json.array { p } } } } end
+  refused(part { type = "video", video = {} }, 400, "invalid_value", "messages.[0].content[0].type")
+  refused(part { type = "image_url", image_url = {} }, 400, "missing_required_parameter",
+    "messages.[0].content[0].image_url.url")
+  refused(part { type = "file", file = { filename = "x" } }, 400, "missing_required_parameter",
+    "messages.[0].content[0].file.file_id")
+  refused(part { type = "input_audio", input_audio = { data = "x" } }, 400, "missing_required_parameter",
+    "messages.[0].content[0].input_audio.format")
+  t.eq(e.chat(part { type = "image_url", image_url = { url = "https://x" } }), 200)
   refused({ messages = hi, stream_options = { include_usage = true } }, 400, nil, "stream_options")
   refused({ messages = hi, top_logprobs = 2 }, 400, nil, "top_logprobs")
   refused({ messages = hi, temperature = 3 }, 400, "decimal_above_max_value", "temperature")
