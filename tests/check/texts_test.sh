@@ -13,7 +13,7 @@ plant() { # rule, file, text
 }
 
 clean "the texts keep the rules" "$check"
-copy src docs scripts examples tests/c tests/fuzz tests/fixtures tests/cases
+copy src docs scripts examples tests/c tests/cli tests/fuzz tests/fixtures tests/cases
 clean "a copy without git keeps them too" texts
 
 plant opening src/extra.c 'int ah_extra;'

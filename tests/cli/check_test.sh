@@ -6,7 +6,7 @@ FIXTURES=$ROOT/tests/fixtures/check
 begin "each mistake of the fixtures, with its line and column"
 cp -R "$FIXTURES" here
 cd here || exit 1
-# In the folder of the fixtures, so that names are short: here/modules.lua, here/fields.lua
+# In the folder of the fixtures, so that names are short: here/modules.lua, here/fields.lua, here/prompts.lua
 "$AGENTHOST" check syntax.lua modules.lua fields.lua prompts.lua connectors.lua >../out 2>../err || code=$?
 cd .. || exit 1
 want_code 1
