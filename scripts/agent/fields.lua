@@ -27,6 +27,7 @@ local kinds = {
   flag = { "true or false", function(v) return type(v) == "boolean" end },
   number = { "a number", function(v) return type(v) == "number" end },
   count = { "a whole number above 0", function(v) return math.type(v) == "integer" and v > 0 end },
+  any = { "given", function() return true end },
   table = { "a table", function(v) return type(v) == "table" end },
   list = { 'a list, like { "gmail" }', is_list },
   strings = { 'a list of strings, like { "mail" }', list_of_strings },

@@ -5,6 +5,7 @@ local json = require "host.json"
 local reply = require "emulator.reply"
 local scalekit = require "emulator.scalekit"
 local text = require "emulator.text"
+local uploads = require "emulator.proxy_upload"
 local world_of = require "emulator.world"
 
 local M = {}
@@ -51,15 +52,15 @@ end
 
 -- Finds the provider's route. An API is { error = function(status, message), routes = { {method, pattern, act} } };
 -- act(params, captures…) gives what a tool gives: data, or nil and { status, message }.
-local function run_api(api, request, path)
+local function run_api(api, path, method, params)
   local known = false
   for _, route in ipairs(api.routes) do
     local found = { path:match("^" .. route[2] .. "$") }
     if #found > 0 then
       known = true
-      if route[1] == request.method then
+      if route[1] == method then
         for i, v in ipairs(found) do found[i] = text.decode_url(v) end
-        local data, fault = route[3](params_of(request), table.unpack(found))
+        local data, fault = route[3](params, table.unpack(found))
         if data == nil then return api.error(fault and fault.status or 500, fault and fault.message or "failed") end
         local status, headers, body = reply.json(route[4] or 200, data)
         if route[4] == 204 then body = "" end
@@ -94,14 +95,19 @@ local function handle(self, request)
     return own { method = request.method, path = path, query = request.query, headers = request.headers,
       body = request.body, params = params_of(request) }
   end
-  if api then return run_api(api, request, path) end
+  if api and api.uploads and path:find "^/upload/" then
+    local status, headers, body = uploads.handle(self, api, request, path)
+    if status then return status, headers, body end
+    return run_api(api, headers.path, "POST", headers.params)
+  end
+  if api then return run_api(api, path, request.method, params_of(request)) end
   return reply.json(200, { emulated = true, provider = account.provider, method = request.method, path = path,
     query = request.raw_query, body = request.body })
 end
 
 -- parts: { world, accounts, scalekit, providers, scenario, actions, github }
 function M.new(parts)
-  parts.apis = {}
+  parts.apis, parts.uploads = {}, {}
   for _, name in ipairs { "google", "slack", "github", "notion" } do
     for provider, api in pairs(require("emulator.proxy_" .. name).new(parts.actions, parts)) do
       parts.apis[provider] = api

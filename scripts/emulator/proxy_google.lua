@@ -39,7 +39,7 @@ local function gmail(tools)
       remove_label_ids = p.removeLabelIds }
   end
   local base = "/gmail/v1/users/[^/]+"
-  return { error = google_error, routes = {
+  return { error = google_error, uploads = true, routes = {
     { "GET", base .. "/profile", function() return tools.gmail_get_profile {} end },
     { "GET", base .. "/labels", function() return tools.gmail_list_labels {} end },
     { "GET", base .. "/messages", list },

@@ -170,7 +170,8 @@ end)
 
 -- The others (errors, fields, models, near, usage) are no part of the interface.
 local compared = {}
-for _, name in ipairs { "connectors", "history", "loop", "media", "parallel", "prompts", "search", "testing", "tools" } do
+for _, name in ipairs { "connectors", "history", "loop", "media", "parallel", "prompts", "search", "testing", "tools", "upload",
+  "webhooks" } do
   t.test("agent." .. name, function()
     local class = t.ok(agent_stubs()["agent." .. name], "no class agent." .. name .. " with its variable")
     t.eq(compare("agent." .. name, names_of(require("agent." .. name), "function"), class.functions), {})

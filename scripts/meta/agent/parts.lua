@@ -169,6 +169,40 @@ local loop = {}
 ---@return host.Error?
 function loop.run(run) end
 
+---@class agent.upload.Opts
+---@field connection_name string
+---@field identifier? string
+---@field path string            "/upload/gmail/v1/users/me/messages/send"
+---@field query? table
+---@field body? string           all of it, or:
+---@field read? fun(from: integer, n: integer): string  n bytes, `from` bytes after the beginning
+---@field size? integer          with read
+---@field content_type? string   "application/octet-stream"
+---@field metadata? table        what the service wants to know of the file
+---@field piece? integer         bytes of a piece: a multiple of 262144; 8 MiB
+---@field on_progress? fun(sent: integer, size: integer)
+---@field timeout? number        seconds, for each piece
+
+---@class agent.upload
+local upload = {}
+---A large file to a connected service, in pieces (Google's resumable form). What fails is asked after, and the rest sent.
+---@param opts agent.upload.Opts
+---@return host.http.Response? res the service's last answer
+---@return host.Error? err
+function upload.resumable(opts) end
+
+---@class agent.webhooks.Opts
+---@field secret host.Secret|string  "whsec_…" of the endpoint
+---@field on table<string, fun(event: table)>  by type of event or trigger ("connected_account.status_updated"), "*": others
+---@field tolerance? number          seconds between the signature's time and now, 300
+
+---@class agent.webhooks
+local webhooks = {}
+---A handler for host.server.listen: checks signatures, drops what came before, calls the function of the event's type.
+---@param opts agent.webhooks.Opts
+---@return fun(req: host.server.request): integer, table, string
+function webhooks.receiver(opts) end
+
 ---@class agent.search
 local search = {}
 ---The tools of a list that share words with the query, best first, each a copy with its `score`; at most top_k (10).
