@@ -108,6 +108,7 @@ struct flush {
 
 struct ah_lssend {
     struct ah_core *core;
+    struct ah_tracing_rules rules; /* of this turn */
     struct ah_ready pump;
     struct ah_timer gather, later;
     int64_t seen_seq, gather_seq;
@@ -515,7 +516,7 @@ static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_
     run.patch = item->patch;
     if (d->remap)
         ah_lswire_remap(&run, run.project);
-    ah_tracing_rules(d->sender->core->tracing, &run.rules);
+    run.rules = d->sender->rules;
     if (item->cut || start_n + end_n > WHOLE_BYTES)
         ah_lswire_cut(&run, item->cut ? room_of(item->cut) : WHOLE_BYTES);
     return ah_lswire_add(body, &run, max);
@@ -1305,6 +1306,7 @@ static void run_pump(struct ah_ready *r)
         ah_timer_start(s->core->loop, &s->later, LEASE_WAIT_MS / 10, on_later, s);
         return;
     }
+    ah_tracing_rules(s->core->tracing, &s->rules);
     match_dests(s);
     for (struct dest *d = s->dests; d; d = d->next) {
         if (d->matched)

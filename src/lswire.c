@@ -375,6 +375,14 @@ void ah_lswire_object(struct ah_buf *to, const struct ah_lswire_run *run)
     ah_buf_addc(to, '}');
 }
 
+/* Whether ah_lswire_value would copy it as it is: most values, which then go straight into the body. */
+static bool is_seen_whole(const struct ah_lswire_run *run, enum ah_lswire_field f)
+{
+    struct ah_json v = run->field[f];
+    return !is_hidden(run, f) && (!run->share || v.n <= run->share) &&
+           !(run->rules.hide_tokens && ah_shapes_found(v.p, v.n));
+}
+
 static void add_part(struct ah_lswire_body *b, const struct ah_lswire_run *run, const char *field,
                      const char *p, size_t n)
 {
@@ -416,11 +424,15 @@ static void add_parts(struct ah_lswire_body *b, const struct ah_lswire_run *run)
     add_part(b, run, "", b->scratch.p, b->scratch.n);
     for (int f = AH_LSWIRE_INPUTS; f <= AH_LSWIRE_ERROR; f++) {
         struct ah_json v = run->field[f];
+        if (f != AH_LSWIRE_EXTRA && (v.type == AH_JSON_NONE || (f == AH_LSWIRE_INPUTS && !has_inputs(run))))
+            continue;
+        if (f != AH_LSWIRE_EXTRA && is_seen_whole(run, (enum ah_lswire_field)f)) {
+            add_part(b, run, keys[f], v.p, v.n);
+            continue;
+        }
         ah_buf_clear(&b->scratch);
         if (f == AH_LSWIRE_EXTRA)
             put_extra(&b->scratch, run);
-        else if (v.type == AH_JSON_NONE || (f == AH_LSWIRE_INPUTS && !has_inputs(run)))
-            continue;
         else
             ah_lswire_value(&b->scratch, run, (enum ah_lswire_field)f);
         add_part(b, run, keys[f], b->scratch.p, b->scratch.n);

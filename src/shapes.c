@@ -375,32 +375,39 @@ static bool match_named(struct text t, size_t i, struct match *m)
 
 /* --- the search ------------------------------------------------------------------------------------------ */
 
-/* The letters that may come second in a shape, by its first character: most places are looked at only here.
- * Case does not count, nor do signs: `match_at` is exact. */
-static bool may_begin(const char *p)
-{
-#define OF(c) (1u << ((c) - 'a'))
-    static const uint32_t seconds[256] = {
-        ['a'] = OF('b') | OF('c') | OF('i') | OF('k') | OF('p') | OF('s') | OF('u'), /* AKIA, apikey */
-        ['b'] = OF('e') | OF('o'),                                                   /* bearer, bottoken */
-        ['c'] = OF('l'),                                                             /* clientsecret */
-        ['e'] = OF('y'),                                                             /* eyJ */
-        ['g'] = OF('h') | OF('i') | OF('l'),                                         /* ghp_, glpat- */
-        ['h'] = OF('o'),                                                             /* hooks.slack.com */
-        ['i'] = OF('d'),                                                             /* idtoken */
-        ['l'] = OF('s'),                                                             /* lsv2_ */
-        ['n'] = OF('p'),                                                             /* npm_ */
-        ['p'] = OF('a') | OF('r') | OF('y'),                                         /* password, pypi- */
-        ['r'] = OF('e') | OF('k'),                                                   /* refreshtoken, rk_ */
-        ['s'] = OF('e') | OF('g') | OF('k'),                                         /* secret, SG., sk- */
-        ['x'] = OF('a') | OF('o'),                                                   /* xapp-, xoxb- */
-        ['y'] = OF('a'),                                                             /* ya29. */
-        ['-'] = OF('m'), /* "--": '-' is 'm' less 64 */
-        [':'] = OF('o'), /* ":/": '/' is 'o' less 64 */
-    };
+/* Most places of a text are looked at only here: by two tables, whether two characters may begin a shape. Case does not
+ * count, nor do signs: `match_at` is exact. */
+#define BIT(c) (1u << (((c)-1) & 31))
+#define OF(c) BIT(c)
+#define TWO(c, set) [c] = (set), [(c)-32] = (set)
+static const uint32_t seconds[256] = {
+    TWO('a', OF('b') | OF('c') | OF('i') | OF('k') | OF('p') | OF('s') | OF('u')), /* AKIA, apikey */
+    TWO('b', OF('e') | OF('o')),                                                   /* bearer, bottoken */
+    TWO('c', OF('l')),                                                             /* clientsecret */
+    TWO('e', OF('y')),                                                             /* eyJ */
+    TWO('g', OF('h') | OF('i') | OF('l')),                                         /* ghp_, glpat- */
+    TWO('h', OF('o')),                                                             /* hooks.slack.com */
+    TWO('i', OF('d')),                                                             /* idtoken */
+    TWO('l', OF('s')),                                                             /* lsv2_ */
+    TWO('n', OF('p')),                                                             /* npm_ */
+    TWO('p', OF('a') | OF('r') | OF('y')),                                         /* password, pypi- */
+    TWO('r', OF('e') | OF('k')),                                                   /* refreshtoken, rk_ */
+    TWO('s', OF('e') | OF('g') | OF('k')),                                         /* secret, SG., sk- */
+    TWO('x', OF('a') | OF('o')),                                                   /* xapp-, xoxb- */
+    TWO('y', OF('a')),                                                             /* ya29. */
+    ['-'] = OF('m'), /* "--": '-' is 'm' less 64 */
+    [':'] = OF('o'), /* ":/": '/' is 'o' less 64 */
+};
+#define FOUR(c) BIT(c), BIT((c) + 1), BIT((c) + 2), BIT((c) + 3)
+#define SIXTEEN(c) FOUR(c), FOUR((c) + 4), FOUR((c) + 8), FOUR((c) + 12)
+#define SIXTY_FOUR(c) SIXTEEN(c), SIXTEEN((c) + 16), SIXTEEN((c) + 32), SIXTEEN((c) + 48)
+static const uint32_t bits[256] = {SIXTY_FOUR(0), SIXTY_FOUR(64), SIXTY_FOUR(128), SIXTY_FOUR(192)};
+#undef BIT
 #undef OF
-    return seconds[(unsigned char)p[0] | 0x20] >> (((unsigned char)p[1] - 1) & 31) & 1;
-}
+#undef TWO
+#undef FOUR
+#undef SIXTEEN
+#undef SIXTY_FOUR
 
 static bool match_at(struct text t, size_t i, struct match *m)
 {
@@ -423,11 +430,13 @@ static bool match_at(struct text t, size_t i, struct match *m)
 
 static bool find(struct text t, size_t from, size_t *where, struct match *m)
 {
-    for (size_t i = from; i + 1 < t.n; i++) {
-        if (may_begin(t.p + i) && match_at(t, i, m)) {
-            *where = i;
+    uint32_t may = 0;
+    for (size_t i = from; i < t.n; i++) {
+        if (may & bits[(unsigned char)t.p[i]] && match_at(t, i - 1, m)) {
+            *where = i - 1;
             return true;
         }
+        may = seconds[(unsigned char)t.p[i]];
     }
     return false;
 }
