@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AT_CALL = 4, AT_OP = 5 };
+enum { AT_CALL = 4 };
 
 static struct ah_call *call_at(lua_State *L)
 {
@@ -55,7 +55,6 @@ static int k_parked(lua_State *L, int status, lua_KContext idx)
 static int park(lua_State *L, struct ah_error *why)
 {
     ah_call_park(call_at(L), why);
-    lua_settop(L, AT_CALL);
     return k_parked(L, LUA_OK, ah_task_push_op(L, ah_op_latch(ah_lua_of(L)->core->loop)));
 }
 

@@ -424,6 +424,12 @@ static int k_sleep(lua_State *L, int status, lua_KContext idx)
     (void)status;
     if (!ah_task_op(L, (int)idx)->done)
         return ah_task_await(L, (int)idx, k_sleep);
+    if (ah_lua_of(L)->interrupting) { /* nobody looks at what a sleep returns */
+        struct ah_error err = {0};
+        ah_err_set(&err, AH_CANCELLED, "the run was interrupted");
+        ah_luax_push_error(L, &err);
+        return lua_error(L);
+    }
     return 0;
 }
 

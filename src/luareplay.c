@@ -49,6 +49,13 @@ static _Noreturn void raise_diverged(lua_State *L, struct ah_replay *r)
     abort(); /* not reached */
 }
 
+/* Closed first: lua_settop of Lua 5.4.4 loses the stack when a closer makes it move. */
+static void pop_guard(lua_State *L)
+{
+    lua_closeslot(L, -1);
+    lua_pop(L, 1);
+}
+
 /* --- calls: as objects on the stack ---------------------------------------------------------------------- */
 
 struct call_box {
@@ -159,7 +166,7 @@ void ah_luareplay_end(lua_State *L, struct ah_call *c, int first, int last, bool
 {
     struct ah_buf *text = ah_luax_guard_buf(L, ARGS_BYTES);
     note_results(L, c, text, first, last, true, at_once);
-    lua_pop(L, 1);
+    pop_guard(L);
 }
 
 int ah_luareplay_results(lua_State *L, struct ah_call *c)
@@ -203,20 +210,19 @@ static void mend_message(lua_State *L)
     lua_remove(L, -2);
 }
 
-/* The real function has come back: results above the call, or an error on top. */
+/* The real function has come back: results from `ctx` on, or an error on top. */
 static int k_live(lua_State *L, int status, lua_KContext ctx)
 {
     struct call_box *box = luaL_checkudata(L, AT_CALL, CALL_MT);
     bool ok = status == LUA_OK || status == LUA_YIELD;
-    (void)ctx;
     leave(box);
     if (!ok && !box->waited)
         mend_message(L);
-    int first = ok ? AT_CALL + 1 : lua_gettop(L);
+    int first = ok ? (int)ctx : lua_gettop(L);
     note_results(L, box->call, &box->text, first, lua_gettop(L), ok, !box->waited);
     if (!ok)
         return lua_error(L);
-    return lua_gettop(L) - AT_CALL;
+    return lua_gettop(L) - first + 1;
 }
 
 static int k_waited(lua_State *L, int status, lua_KContext ctx)
@@ -226,15 +232,18 @@ static int k_waited(lua_State *L, int status, lua_KContext ctx)
     return k_live(L, status, ctx);
 }
 
-static int start_live(lua_State *L, struct call_box *box)
+/* Calls the real function with the arguments at AT_CALL + 1 to `last`, above whatever is on the stack. */
+static int start_live(lua_State *L, struct call_box *box, int last)
 {
-    int nargs = lua_gettop(L) - AT_CALL;
+    int base = lua_gettop(L) + 1;
+    luaL_checkstack(L, last + 8, "too many arguments");
     lua_pushvalue(L, lua_upvalueindex(FUNCTION));
-    lua_insert(L, AT_CALL + 1);
+    for (int i = AT_CALL + 1; i <= last; i++)
+        lua_pushvalue(L, i);
     box->task = ah_task_current(L);
     ah_task_set_call(box->task, ah_call_number(box->call));
-    int status = lua_pcallk(L, nargs, LUA_MULTRET, 0, 0, k_waited);
-    return k_live(L, status, 0);
+    int status = lua_pcallk(L, last - AT_CALL, LUA_MULTRET, 0, base, k_waited);
+    return k_live(L, status, base);
 }
 
 static int fail_interrupted(lua_State *L)
@@ -256,8 +265,7 @@ static int k_past(lua_State *L, int status, lua_KContext idx)
     if (ah_lua_of(L)->interrupting)
         return fail_interrupted(L);
     box->waited = true; /* whatever comes now, others ran in between */
-    lua_settop(L, (int)idx - 1);
-    return start_live(L, box);
+    return start_live(L, box, (int)idx - 1);
 }
 
 static int l_noted(lua_State *L)
@@ -283,7 +291,7 @@ static int l_noted(lua_State *L)
     }
     if (ah_call_result(c).type != AH_JSON_NONE)
         return ah_luareplay_results(L, c);
-    return start_live(L, box);
+    return start_live(L, box, nargs + 1);
 }
 
 void ah_luareplay_call(lua_State *L, const char *name)
@@ -361,7 +369,7 @@ static int l_value(lua_State *L)
         ah_replay_close(r, "a value is too deep or too long to be noted");
     else
         ah_replay_note(r, name, text->p, text->n);
-    lua_pop(L, 1);
+    pop_guard(L);
     return n;
 }
 

@@ -1,5 +1,5 @@
--- Who must allow a tool call before it is made. By the flag --approve, else the agent's `approve`, else "unsafe-only" on
--- a terminal and "deny" where nobody can be asked:
+-- Who must allow a tool call before it is made. By the flag --approve, else the agent's `approve`, else "unsafe-only"
+-- on a terminal and "deny" where nobody can be asked:
 --
 --   ask           every call              unsafe-only   calls of class unsafe
 --   auto          none                    deny          the same calls, but nobody is asked here: the run stops
@@ -68,7 +68,7 @@ local asking -- one question at a time: an event that is set when the person has
 
 local function ask(question, mode)
   while asking do asking:wait() end
-  local mine <close> = setmetatable({}, { __close = function()
+  local _ <close> = setmetatable({}, { __close = function()
     local event = asking
     asking = nil
     if event then event:set() end
