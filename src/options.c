@@ -111,13 +111,13 @@ static int refuse_number(const struct ah_option *o, const char *value, struct ah
     return ah_err_set(err, AH_CONFIG, "%s takes %s, not '%.100s'", o->name, what, value);
 }
 
-/* "5", "5s", "500ms", "2m". */
+/* "5", "5s", "500ms", "2m", "6h", "7d". */
 static double unit_of(const struct ah_option *o, const char **end)
 {
     static const struct {
         const char *name;
         double seconds;
-    } units[] = {{"s", 1}, {"ms", 0.001}, {"m", 60}};
+    } units[] = {{"s", 1}, {"ms", 0.001}, {"m", 60}, {"h", 3600}, {"d", 86400}};
     for (size_t i = 0; o->kind == AH_OPTION_SECONDS && i < sizeof units / sizeof *units; i++)
         if (strcmp(*end, units[i].name) == 0) {
             *end += strlen(*end);

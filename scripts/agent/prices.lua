@@ -1,7 +1,7 @@
--- What models cost, in US dollars per million tokens. Used where the server does not say it (LiteLLM and OpenRouter do).
+-- What models cost, in US dollars per million tokens. Used where the server does not say it (LiteLLM, OpenRouter do).
 -- A model that is not here costs an unknown amount, never nothing.
 --
--- Prices change: compare each row with its provider's page before you rely on it, and give it the date on which you did.
+-- Prices change: compare each row with its provider's page before you rely on it, and give it the date of that day.
 -- A file agent/prices.lua in your script's folder takes the place of this one; or give one model its prices:
 -- openai.chat_model { model = "mine", price = { input = 1, output = 2 } }, and price = false for none.
 --

@@ -188,30 +188,30 @@ t.test("lists, page by page", function()
   end
   t.eq(langsmith.flush(20), true)
   local count, last = 0, nil
-  for run in langsmith.runs { project = "a list", is_root = true, order = "asc" } do
+  for got in langsmith.runs { project = "a list", is_root = true, order = "asc" } do
     count = count + 1
-    t.ok(not last or last <= run.start_time)
-    last = run.start_time
-    t.eq(run.name, "listed")
-    t.eq(run.status, "success")
+    t.ok(not last or last <= got.start_time)
+    last = got.start_time
+    t.eq(got.name, "listed")
+    t.eq(got.status, "success")
   end
   t.eq(count, 105)
   count = 0
-  for run in langsmith.runs { project = "a list", run_type = "tool" } do
+  for got in langsmith.runs { project = "a list", run_type = "tool" } do
     count = count + 1
-    t.eq(run.name, "deep")
-    t.eq(run.run_type, "tool")
-    t.ok(run.parent_run_id)
+    t.eq(got.name, "deep")
+    t.eq(got.run_type, "tool")
+    t.ok(got.parent_run_id)
   end
   t.eq(count, 1)
   count = 0
   for _ in langsmith.runs { project = "a list", limit = 3 } do count = count + 1 end
   t.eq(count, 3)
-  for run in langsmith.runs { project = "a list", filter = 'has(tags, "n50")' } do t.eq(run.tags, { "n50" }) end
+  for got in langsmith.runs { project = "a list", filter = 'has(tags, "n50")' } do t.eq(got.tags, { "n50" }) end
   local found
   for project in langsmith.projects { name = "a list" } do found = project.id end
   t.ok(found)
-  for run in langsmith.runs { project = found, limit = 1 } do t.eq(run.session_id, found) end
+  for got in langsmith.runs { project = found, limit = 1 } do t.eq(got.session_id, found) end
   local ok, err = pcall(function() for _ in langsmith.runs { project = "no such" } do end end)
   t.eq(ok, false)
   t.eq(err.kind, "not_found")

@@ -1,0 +1,146 @@
+#!/bin/sh
+# What `agenthost trace` shows of the journal: ls by all that is known of a run, diff, tail, export, gc; what looks like a
+# credential is hidden in it and in what is sent.
+. "$(dirname "$0")/lib.sh"
+
+DIGEST=$ROOT/examples/gmail_digest.lua
+KEY=sk-proj-a1B2c3D4e5F6g7H8i9J0
+cat >"$TMP/keys.lua" <<LUA
+local trace = require "host.trace"
+trace.span("lookup", { run_type = "tool", inputs = { url = "https://u:pw1word@x.example/?api_key=abcd1234efgh" } }, function()
+  return { mail = "use $KEY", password = 'a"b/c+1234' }
+end)
+return "done"
+LUA
+
+# Three runs: two digests by emulation, one that fails.
+three_runs() {
+  run run --emulate -q --user u1 --tag red --meta thread_id=t1 "$DIGEST"
+  run run --emulate -q --user u2 "$DIGEST" "Fetch my last 1 unread emails"
+  echo 'error("boom")' >bad.lua
+  run run -q bad.lua
+}
+
+begin "ls chooses by user, tag, metadata, status, time, cost, text"
+three_runs
+run trace ls --user u1;                    want_out "u1"; not_out "u2"
+run trace ls --with-tag red;               want_out "u1"; not_out "u2"
+run trace ls --with-meta thread_id=t1;     want_out "u1"; not_out "u2"
+run trace ls --failed;                     want_out "bad"; not_out "gmail_digest"
+run trace ls --status sent;                want_out "gmail_digest"; not_out "bad"
+run trace ls --text "Dana Whitfield";      want_out "gmail_digest"; not_out "bad"
+run trace ls --script bad.lua;             want_out "bad"; not_out "gmail_digest"
+run trace ls --dearer 0.001;               want_out "u1"; not_out "bad"
+run trace ls --since 1h;                   want_out "u1"
+run trace ls --slower 1h;                  want_code 0; empty_out
+run trace ls --with-tag red --limit 1 --json
+want_out '"thread_id":"t1"'
+
+begin "ls --where is a sandboxed expression"
+three_runs
+run trace ls --where 'tokens > 1000 and tags.red and metadata.thread_id == "t1"'
+want_out "u1"
+not_out "u2"
+run trace ls --where 'cost > 1'
+empty_out
+run trace ls --where 'latency < 1000 and name:find "^gmail"'
+want_out "u2"
+run trace ls --where 'tokns > 1'
+want_code 3
+want_err "no field 'tokns'"
+run trace ls --where 'tokens >'
+want_code 3
+want_err "unexpected symbol"
+run trace ls --where 'os.exit()'
+want_code 3
+want_err "no field 'os'"
+run trace ls --where '(function() while true do end end)()'
+not_out "gmail"
+
+begin "diff says what differs"
+three_runs
+set -- $("$AGENTHOST" trace ls --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
+run trace diff "$2" "$2"
+want_out "do not differ"
+run trace diff "$3" "$2"
+want_out "! gmail_fetch_mails: inputs"
+want_out '+ {"max_results":1'
+run trace diff "$3" "$1"
+want_out "- ChatOpenAI"
+run trace diff "$3" "$2" --json
+want_out '"what":"inputs"'
+run trace diff "$3"
+want_code 2
+
+begin "export: JSON lines, OpenTelemetry"
+three_runs
+set -- $("$AGENTHOST" trace ls --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
+run trace export "$2" "$3"
+is "lines" "$(wc -l <out | tr -d ' ')" 8
+run trace export "$2" --format otlp
+is "the request" "$(python3 -c '
+import json
+spans = json.load(open("out"))["resourceSpans"][0]["scopeSpans"][0]["spans"]
+root, model, tool = spans[0], spans[1], spans[2]
+assert len({s["spanId"] for s in spans}) == 4 and {len(s["traceId"]) for s in spans} == {32}
+assert root["parentSpanId"] == "" and {s["parentSpanId"] for s in spans[1:]} == {root["spanId"]}
+assert all(int(s["endTimeUnixNano"]) >= int(s["startTimeUnixNano"]) > 1600000000 * 10**9 for s in spans)
+a = {x["key"]: x["value"] for x in model["attributes"]}
+assert a["gen_ai.operation.name"]["stringValue"] == "chat" and a["gen_ai.request.model"]["stringValue"] == "gpt-4o"
+assert int(a["gen_ai.usage.input_tokens"]["intValue"]) > 0
+b = {x["key"]: x["value"] for x in tool["attributes"]}
+assert b["gen_ai.tool.name"]["stringValue"] == "gmail_fetch_mails"
+print("fine")')" fine
+run trace export "$2" --format otlp --to http://127.0.0.1:9/v1/traces
+want_code 4
+run trace export "$2" --format csv
+want_code 2
+
+begin "tail follows other processes"
+run run -q "$TMP/keys.lua"
+"$AGENTHOST" trace tail --for 3 >tail.out 2>said &
+sleep 1
+run run -q "$TMP/keys.lua"
+wait $!
+is "lines" "$(wc -l <tail.out | tr -d ' ')" 4
+check "the tool's end" grep -q "ends .*tool  lookup" tail.out
+
+begin "gc removes what is old"
+three_runs
+run trace gc
+want_code 2
+run trace gc --older 1
+want_out "0 runs"
+run trace gc --older 0.00000001
+want_out "3 runs"
+run trace ls
+empty_out
+
+begin "what looks like a credential is not shown, and not sent"
+start_emulator
+use_emulator
+run run -q "$TMP/keys.lua"
+run trace show last --io
+want_out "[redacted:openai-key]"
+want_out "u:[redacted:password]@"
+want_out "api_key=[redacted:secret]"
+not_out "$KEY"
+not_out "c+1234"
+run trace export last
+not_out "$KEY"
+run trace ls --json
+run trace verify last --json
+want_code 0
+id=$("$AGENTHOST" trace export last | sed -n 's/^{"id":"\([^"]*\)".*"name":"lookup".*/\1/p')
+curl -s -H "x-api-key: $LANGSMITH_API_KEY" "$LANGSMITH_ENDPOINT/runs/$id" >out
+want_out "[redacted:openai-key]"
+want_out '"password":"[redacted:secret]"'
+not_out "$KEY"
+not_out "pw1word"
+AGENTHOST_HIDE_TOKENS=off run trace show last --io
+want_out "$KEY"
+LANGSMITH_HIDE_OUTPUTS=true run trace show last --io
+want_out "outputs  {}"
+not_out "use ["
+
+done_testing
