@@ -48,14 +48,14 @@ if command -v bash >/dev/null; then
   : >one.lua
   : >two.txt
   offers_are "tools trace" t
-  offers_are "ls push show verify" trace ""
+  offers_are "diff export gc ls push show tail verify" trace ""
   offers_are "--limit" trace ls --li
   offers_has --json trace ls --
   offers_has --help trace ls --
   offers_not --limit trace show --
   offers_not --limit run --
-  offers_are "ls push show verify" trace --user me ""
-  offers_are "ls push show verify" trace --user = me ""
+  offers_are "diff export gc ls push show tail verify" trace --user me ""
+  offers_are "diff export gc ls push show tail verify" trace --user = me ""
   offers_are "--limit" --user trace trace ls --lim
   offers_are "a folder folder one.lua" run ""
   offers_are "a folder folder one.lua" ""one.lua --scenario ""
@@ -65,7 +65,7 @@ if command -v bash >/dev/null; then
   offers_are "two.txt" run x -- tw
   offers_are "bash fish zsh" completion ""
   offers_has trace help ""
-  offers_are "ls push show verify" help trace ""
+  offers_are "diff export gc ls push show tail verify" help trace ""
   offers_are "" version ""
   offers_are "" trace ls --limit ""
   offers_are "--wait" auth link gmail --w
@@ -128,8 +128,8 @@ if command -v fish >/dev/null; then
   check "syntax" fish -n completion.fish
   fish_offers() { PATH=$PWD/bin:$PATH fish --no-config -c "source completion.fish; complete -C '$1'" | cut -f1 | tr '\n' ' '; }
   is "t" "$(fish_offers 'agenthost t')" "tools trace "
-  is "trace" "$(fish_offers 'agenthost trace ')" "ls push show verify "
-  is "value" "$(fish_offers 'agenthost trace --user me ')" "ls push show verify "
+  is "trace" "$(fish_offers 'agenthost trace ')" "diff export gc ls push show tail verify "
+  is "value" "$(fish_offers 'agenthost trace --user me ')" "diff export gc ls push show tail verify "
   is "own option" "$(fish_offers 'agenthost trace ls --li')" "--limit "
   is "not its own" "$(fish_offers 'agenthost trace show --li')" ""
   is "script" "$(fish_offers 'agenthost run scr' | cut -d" " -f1)" "script.lua"
