@@ -2,6 +2,7 @@
 #include "cmd_auth.h"
 #include "near.h"
 #include "scalekit.h"
+#include "schema.h"
 #include "skwire.h"
 
 #include <stdlib.h>
@@ -111,6 +112,7 @@ static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
 struct call_values {
     const char *pairs[AH_OPTIONS_REPEAT_MAX + 1];
     const char *json, *connection;
+    bool dry_run;
 };
 static const struct ah_option call_options[] = {
     {.name = "--arg",
@@ -129,6 +131,10 @@ static const struct ah_option call_options[] = {
      .argument = "NAME",
      .complete = AH_COMPLETE_CONNECTION,
      .help = "whose tool it is, when more than one has it"},
+    {.name = "--dry-run",
+     .kind = AH_OPTION_FLAG,
+     .offset = offsetof(struct call_values, dry_run),
+     .help = "check the arguments, print what would be sent, and send nothing"},
     {0},
 };
 
@@ -255,8 +261,49 @@ static void print_result(struct ah_cmd_ctx *ctx, const struct ah_scalekit_op *op
     }
 }
 
+/* What execute_tool would be asked, once the arguments fit the tool's schema. */
+static int print_request(struct ah_cmd_ctx *ctx, const struct call *c, const struct ah_scalekit_tool *tool,
+                         const char *account_id)
+{
+    struct ah_error err = {0};
+    struct ah_json args, none = {0};
+    struct ah_buf out;
+    struct ah_json_writer w;
+    int code = 0;
+    ah_buf_init(&out, 2 * ARGS_BYTES);
+    if (ah_json_check(c->args.p, c->args.n, 0, &args, &err) != 0)
+        args = none;
+    if (!err.kind && ah_schema_check(tool->input_schema, args, &out) != 0)
+        ah_err_set(&err, AH_INVALID, "the arguments do not fit %s: %s", c->tool, ah_buf_str(&out));
+    if (err.kind) {
+        code = ah_cmd_fail(ctx, &err);
+    } else {
+        ah_json_begin(&w, &out, ctx->core->secrets);
+        ah_json_object(&w);
+        ah_json_key(&w, "method");
+        ah_json_put_str(&w, "POST");
+        ah_json_key(&w, "path");
+        ah_json_put_str(&w, "/api/v1/execute_tool");
+        ah_json_key(&w, "body");
+        ah_json_object(&w);
+        ah_json_key(&w, "tool_name");
+        ah_json_put_str(&w, c->tool);
+        ah_json_key(&w, "params");
+        ah_json_put(&w, args);
+        ah_json_key(&w, "connected_account_id");
+        ah_json_put_str(&w, account_id);
+        ah_json_end_object(&w);
+        ah_json_end_object(&w);
+        fprintf(ctx->out, "%s\n", ah_buf_str(&out));
+    }
+    ah_buf_drop(&out);
+    ah_err_drop(&err);
+    return code;
+}
+
 static int call_tool(struct ah_cmd_ctx *ctx, struct call *c)
 {
+    const struct call_values *values = ctx->values;
     struct ah_error err = {0};
     char id[128];
     int code = 0;
@@ -269,6 +316,11 @@ static int call_tool(struct ah_cmd_ctx *ctx, struct call *c)
         return code;
     }
     ah_json_copy(found->tools[0].connected_account_id, id, sizeof id);
+    if (values->dry_run) {
+        code = print_request(ctx, c, &found->tools[0], id);
+        ah_op_unref(&found->op);
+        return code;
+    }
     struct ah_scalekit_who who =
         ah_cmd_auth_who(ctx, c->connection ? c->connection : found->tools[0].connection_name);
     who.account_id = id;

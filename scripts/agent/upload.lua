@@ -15,7 +15,8 @@ local UNIT = 256 * 1024 -- pieces are multiples of it, but for the last
 local PIECE, TRIES = 32 * UNIT, 5
 local option_fields = {
   connection_name = "text", identifier = "text", path = "text", query = "table", body = "string", read = "callable",
-  size = "count", content_type = "text", metadata = "table", piece = "count", on_progress = "callable", timeout = "number",
+  size = "count", content_type = "text", metadata = "table", piece = "count", on_progress = "callable",
+  timeout = "number",
 }
 
 local function fail(kind, message) return nil, { kind = kind, message = message, retryable = false } end

@@ -60,6 +60,17 @@ want_out '{"messages":['
 run tools call slack/gmail_fetch_mails --emulate --user user_123
 want_err "there are no tools named gmail_fetch_mails"
 
+begin "tools call --dry-run: what would be sent, after the arguments were looked at"
+run tools call gmail/gmail_fetch_mails --arg max_results=1 --dry-run --emulate --user user_123
+want_code 0
+is "the path" "$(member "v['path']")" /api/v1/execute_tool
+is "the body" "$(member "(v['body']['tool_name'], v['body']['params'], v['body']['connected_account_id'][:3])")" "('gmail_fetch_mails', {'max_results': 1}, 'ca_')"
+run tools call gmail/gmail_fetch_mails --arg max_results=many --dry-run --emulate --user user_123
+want_err "'max_results' must be of type integer"
+empty_out
+run tools call gmail/gmail_send_message --arg to=a@b.c --dry-run --emulate --user user_123
+want_err "do not fit gmail_send_message"
+
 begin "a run waits for its user: the link is printed, opened, and the run goes on"
 cat >pending.lua <<'LUA'
 return { accounts = { { connector = "gmail", identifier = "user_123", status = "EXPIRED" } } }

@@ -112,4 +112,28 @@ run emulate --port 0 --trouble nonsense
 want_code 3
 want_err "no trouble is called"
 
+# The blocks of docs/emulator.md that are of a language, as a reader would run them.
+block() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" "$ROOT/docs/emulator.md" | sed '1d;$d'; }
+
+begin "the examples of docs/emulator.md do what they say"
+start_emulator
+use_emulator
+SECRETS=
+block sh >doc.sh
+code=0
+sh doc.sh >out 2>err || code=$?
+want_code 0
+want_out '"messages":[{'
+want_out '"tool_calls":1'
+block python >doc.py
+code=0
+python3 doc.py >out 2>err || code=$?
+want_code 0
+if command -v node >/dev/null && [ "$(node -p 'parseInt(process.versions.node)')" -ge 20 ]; then
+  block js >doc.mjs
+  code=0
+  node doc.mjs >out 2>err || code=$?
+  want_code 0
+fi
+
 done_testing
