@@ -42,7 +42,7 @@ want_out "a test span was sent"
 quiet "tools ls --emulate" tools ls --emulate --user u gmail
 quiet "tools call --emulate" tools call --emulate --user u gmail_fetch_mails --connection gmail
 quiet "auth status --emulate" auth status --emulate --user u
-for example in "$ROOT"/examples/*.lua; do quiet "examples/$(basename "$example")" run --emulate -q "$example"; done
+for example in "$ROOT"/examples/*.lua; do quiet "examples/$(basename "$example")" run --emulate -q --approve auto "$example"; done
 
 begin "an interrupted, an exited and a failing emulated run leave nothing behind that is sent elsewhere later"
 cat >die.lua <<'LUA'
