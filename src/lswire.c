@@ -420,11 +420,16 @@ static void add_parts(struct ah_lswire_body *b, const struct ah_lswire_run *run)
 {
     ah_buf_clear(&b->scratch);
     put_main(&b->scratch, run);
+    if (!run->patch) { /* a part less for the service to read; in a patch it must replace what the create had */
+        ah_buf_adds(&b->scratch, ",\"extra\":");
+        put_extra(&b->scratch, run);
+    }
     ah_buf_addc(&b->scratch, '}');
     add_part(b, run, "", b->scratch.p, b->scratch.n);
     for (int f = AH_LSWIRE_INPUTS; f <= AH_LSWIRE_ERROR; f++) {
         struct ah_json v = run->field[f];
-        if (f != AH_LSWIRE_EXTRA && (v.type == AH_JSON_NONE || (f == AH_LSWIRE_INPUTS && !has_inputs(run))))
+        if (f == AH_LSWIRE_EXTRA ? !run->patch
+                                 : v.type == AH_JSON_NONE || (f == AH_LSWIRE_INPUTS && !has_inputs(run)))
             continue;
         if (f != AH_LSWIRE_EXTRA && is_seen_whole(run, (enum ah_lswire_field)f)) {
             add_part(b, run, keys[f], v.p, v.n);

@@ -415,7 +415,8 @@ static void test_one_request(void **state)
     assert_string_equal(f->paths[0], "/runs/multipart");
     assert_non_null(strstr(f->headers[0], "x-api-key: " KEY "\n"));
     assert_non_null(strstr(f->headers[0], "x-tenant-id: ws-1\n"));
-    assert_non_null(strstr(f->bodies[0], "\"session_name\":\"default\",\"tags\":[\"red\"]}"));
+    assert_non_null(
+        strstr(f->bodies[0], "\"session_name\":\"default\",\"tags\":[\"red\"],\"extra\":{\"runtime\":"));
     assert_non_null(strstr(f->bodies[0], "\r\n\r\n{\"y\":3.0}\r\n")); /* as the bytes it was */
     assert_non_null(strstr(f->bodies[0], "\"runtime\":{\"library\":\"agenthost\""));
     assert_null(strstr(f->bodies[0], KEY));
