@@ -359,6 +359,14 @@ static void begin_notes(struct ah_runner *r, const struct ah_recipe *was)
     ah_trace_set_replay(core->trace, r->replay);
 }
 
+static int name_parent(void *arg, const struct ah_store_run *was)
+{
+    char json[AH_UUID_BYTES + 32];
+    int n = snprintf(json, sizeof json, "{\"resumed_from\":\"%s\"}", was->id);
+    ah_run_add_metadata(arg, json, (size_t)n);
+    return 1;
+}
+
 /* One of two processes that resume the same run at the same time goes on. */
 static int claim(struct ah_runner *r)
 {
@@ -422,6 +430,8 @@ int ah_runner_start(struct ah_runner *r, struct ah_lua *lua, const struct ah_hos
     lua->script = &r->script;
     lua->exit_requested = false;
     begin_notes(r, &was);
+    if (opts->resumes)
+        ah_store_run_at(lua->core->store, opts->resumes, name_parent, r->run, NULL);
     ah_recipe_drop(&was);
     if (claim(r) == 0)
         r->task = start_job(lua->L, r, l_script, r->run, &r->err);

@@ -18,7 +18,7 @@ struct ah_runner {
     char folder[4096], name[256];
     struct ah_script_file file;
     struct ah_run *run;
-    struct ah_task *task;       /* counted */
+    struct ah_task *task; /* counted */
     struct ah_replay *replay;
     char run_id[AH_UUID_BYTES]; /* what result points at, as the next two */
     char *answer, *json;

@@ -552,6 +552,8 @@ struct ah_span *ah_span_start(struct ah_run *run, struct ah_span *parent, enum a
     char id[AH_UUID_BYTES];
     ah_ids_uuid7(ah_loop_ids(t->core->loop), now, id);
     struct ah_span *s = new_span(run, above, type, name, now, id);
+    if (s && t->replay && ah_replay_is_past(t->replay))
+        ah_span_metadata(s, "replayed", "true", 4); /* its calls were made, and counted, by the run before */
     if (s)
         write_start(s, above, inputs, n);
     return s;

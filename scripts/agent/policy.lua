@@ -5,8 +5,8 @@
 --   auto          none                    deny          the same calls, but nobody is asked here: the run stops
 --                                                       (exit 10) until `agenthost approve RUN`
 --
--- What is asked is exactly what would be sent: tool, arguments, connection, identifier, account. A decision holds for its
--- hash and nothing else.
+-- What is asked is exactly what would be sent: tool, arguments, connection, identifier, account. A decision holds for
+-- its hash and nothing else.
 local json = require "host.json"
 local run = require "host.run"
 local script = require "host.script"

@@ -9,7 +9,7 @@ local host = {}
 ---What the world did wrong, as functions return it behind nil. `tostring(err)` is the message. Services add fields of
 ---their own: `link` (needs_auth), `did_you_mean` (unknown_connection), `execution_id` (tool_error), `partial` (agents).
 ---@class host.Error
----@field kind "network"|"timeout"|"http"|"protocol"|"truncated"|"limit"|"cancelled"|"auth"|"config"|"not_found"|"invalid"|"rate_limit"|"quota"|"context_overflow"|"refused"|"invalid_output"|"needs_auth"|"account_not_active"|"unknown_connection"|"no_tools"|"tool_error"|"outcome_unknown"|"step_limit"|"budget"|"time_limit"|"loop"|"needs_approval"|"journal"|"io"|"memory"|"script"
+---@field kind "network"|"timeout"|"http"|"protocol"|"truncated"|"limit"|"cancelled"|"auth"|"config"|"not_found"|"invalid"|"rate_limit"|"quota"|"context_overflow"|"refused"|"invalid_output"|"needs_auth"|"account_not_active"|"unknown_connection"|"no_tools"|"tool_error"|"outcome_unknown"|"step_limit"|"budget"|"time_limit"|"loop"|"needs_approval"|"journal"|"io"|"diverged"|"memory"|"script"
 ---@field message string
 ---@field retryable boolean the same request may succeed later
 ---@field code? string the service's own

@@ -1,7 +1,8 @@
 """Runs a program on a terminal of its own, or in pipes, and sends signals when it has said something.
 
 on_pty.py pty|pipe OUT [TEXT SIGNAL]... -- PROGRAM WORDS
-When TEXT is in what was said, SIGNAL (INT, TERM, or ^C typed on the terminal) is sent; then the next pair. All that was
+When TEXT is in what was said, SIGNAL (INT, TERM, ^C typed on the terminal, or >LINE, a line typed there) is sent; then
+the next pair. All that was
 said goes to OUT (stdout and stderr together). Leaves with the program's exit code, 128 + N when a signal killed it, 124
 after 30 s.
 """
@@ -47,7 +48,9 @@ while True:
         said += more
     while steps and steps[0][0] in said:
         kind = steps.pop(0)[1]
-        if kind == "^C":
+        if kind.startswith(">"):
+            os.write(fd, kind[1:].encode() + b"\n")
+        elif kind == "^C":
             os.write(fd, b"\x03")
         else:
             os.kill(pid, getattr(signal, "SIG" + kind))

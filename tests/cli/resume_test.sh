@@ -1,0 +1,236 @@
+#!/bin/sh
+# agenthost resume and approve: what is refused, what diverges, who decides, and that nothing is sent twice.
+. "$(dirname "$0")/lib.sh"
+
+start_emulator
+use_emulator
+
+sent() { curl -s "$BASE/__emulator/state" | python3 -c 'import json,sys; print(json.dumps(json.load(sys.stdin)["outbox"]).count(sys.argv[1]))' "$1"; }
+run_id() { python3 -c 'import sqlite3; print(sqlite3.connect("home/journal.db").execute("select id from run order by key desc limit 1").fetchone()[0])'; }
+
+write_agent() { # FILE: an agent that sends what it is told to
+  cat >"$1" <<'LUA'
+local agent = require "agent"
+return agent {
+  connectors = { { connection = "gmail", tools = { "gmail_send_message" } } }, identifier = "user_123", prompt = "You write mail.",
+}
+LUA
+}
+
+begin "an unsafe call waits for approval: exit 10, and the resume command"
+write_agent mail.lua
+run run -q mail.lua "Send an email to dana@example.com saying Apple"
+want_code 10
+want_err "waits for approval: agenthost approve"
+want_err "to go on: agenthost resume $(run_id)"
+is "nothing was sent" "$(sent Apple)" 0
+run approve
+want_code 0
+want_out gmail_send_message
+want_out dana@example.com
+want_out user_123
+run resume last -q
+want_code 10
+is "still nothing" "$(sent Apple)" 0
+run approve last
+want_code 0
+run resume last -q
+want_code 0
+is "sent once" "$(sent Apple)" 1
+run resume last
+want_code 3
+want_err "there is nothing to resume"
+run approve last
+want_code 4
+is "and not again" "$(sent Apple)" 1
+
+begin "a refusal and its reason are told to the model; nothing is sent"
+write_agent mail.lua
+run run -q mail.lua "Send an email to dana@example.com saying Banana"
+want_code 10
+run approve last --deny "not before Monday"
+want_code 0
+run resume last -q
+want_code 0
+want_out "not before Monday"
+is "nothing was sent" "$(sent Banana)" 0
+
+begin "--approve auto, also when resuming, asks nobody"
+write_agent mail.lua
+run run -q --approve auto mail.lua "Send an email to dana@example.com saying Cherry"
+want_code 0
+is "sent" "$(sent Cherry)" 1
+run run -q mail.lua "Send an email to dana@example.com saying Damson"
+want_code 10
+run resume last -q --approve auto
+want_code 0
+is "sent" "$(sent Damson)" 1
+run run -q --approve perhaps mail.lua "Send an email to dana@example.com saying Elder"
+check "a mode that is none is refused" test "$code" != 0
+want_err "ask, auto, deny or unsafe-only"
+is "and nothing is sent" "$(sent Elder)" 0
+
+begin "a decision holds for exactly what was asked"
+write_agent mail.lua
+run run -q mail.lua "Send an email to dana@example.com saying Fig"
+want_code 10
+python3 - <<'PY'
+import sqlite3
+db = sqlite3.connect("home/journal.db")
+db.execute("update approval set state = 1, sha256 = 'other'")
+db.commit()
+PY
+run resume last -q
+want_code 10
+is "nothing was sent" "$(sent Fig)" 0
+
+begin "the same time, chance and answers; a script that does something else is stopped before anything is sent"
+cat >stops.lua <<'LUA'
+local host, run, http = require "host", require "host.run", require "host.http"
+print(host.random(1000000000), host.time(), host.uuid(), os.time(), math.random(), os.getenv "HOME")
+print(http.get(os.getenv "EMULATOR" .. "/__emulator/state").body:sub(1, 1))
+run.park { kind = "needs_auth", message = "somebody must do something" }
+print "went on"
+LUA
+EMULATOR=$BASE
+export EMULATOR
+run run -q stops.lua
+want_code 11
+cp out first
+id=$(run_id)
+run resume last -q
+want_code 0
+want_out "went on"
+head -n 2 out >second
+check "what was read is the same" cmp -s first second
+run resume "$id"
+want_code 3
+sed 's/host.random(1000000000)/host.sha256 "x"/; s/host.time()/host.config "MORE"/' stops.lua >other.lua
+run run -q stops.lua
+want_code 11
+cp other.lua stops.lua
+run resume last
+want_code 1
+want_err "the script has changed"
+want_err "does not do what it did before: it read host.time, and now it reads host.config"
+not_out "went on"
+
+begin "the first argument that differs is named"
+cat >asks.lua <<'LUA'
+local openai, run = require "host.openai", require "host.run"
+openai.chat_model { model = "gpt-4o" }:invoke { { role = "user", content = "hello" } }
+run.park { kind = "needs_auth", message = "wait" }
+LUA
+run run -q asks.lua
+want_code 11
+sed -i 's/"hello"/"good bye"/' asks.lua
+run resume last -q
+want_code 1
+want_err 'in call 1, model:invoke, the argument messages[1].content was "hello", and now is "good bye"'
+
+begin "what cannot be resumed says why"
+run resume last
+want_code 4
+run resume
+want_code 2
+want_err "which run?"
+run resume last --assume perhaps
+want_code 2
+echo 'print "done"' >ok.lua
+run run -q ok.lua
+want_code 0
+run resume last
+want_code 3
+want_err "there is nothing to resume"
+run run -q --no-such-option ok.lua
+echo 'require "host.task".sleep(30)' >long.lua
+"$AGENTHOST" run -q long.lua >/dev/null 2>&1 </dev/null &
+CHILDREN="$CHILDREN $!"
+sleep 1
+run resume last
+want_code 3
+want_err "still going on"
+
+begin "a journal of the version before is brought up to date, with its runs"
+cat >parks.lua <<'LUA'
+require("host.run").park { kind = "needs_auth", message = "wait" }
+print "went on"
+LUA
+run run -q parks.lua
+want_code 11
+python3 - <<'PY'
+import sqlite3
+db = sqlite3.connect("home/journal.db")
+db.executescript("drop table approval; alter table run drop column resumed_by; pragma user_version = 1;")
+PY
+run trace ls
+want_code 0
+want_out parks
+run resume last -q
+want_code 0
+want_out "went on"
+run approve
+want_code 0
+is "the version" "$(python3 -c 'import sqlite3; print(sqlite3.connect("home/journal.db").execute("pragma user_version").fetchone()[0])')" 2
+
+begin "two that resume the same run at once: one wins"
+cat >slow.lua <<'LUA'
+local run, task = require "host.run", require "host.task"
+run.park { kind = "needs_auth", message = "wait" }
+task.sleep(1)
+print "went on"
+LUA
+run run -q slow.lua
+want_code 11
+id=$(run_id)
+"$AGENTHOST" resume "$id" -q >one 2>&1 </dev/null &
+first=$!
+"$AGENTHOST" resume "$id" -q >two 2>&1 </dev/null &
+second=$!
+wait $first
+wait $second
+is "one went on" "$(cat one two | grep -c "went on")" 1
+
+begin "a limit: more of it goes on where the run stopped"
+write_agent mail.lua
+cat >steps.lua <<'LUA'
+local agent = require "agent"
+return agent { connectors = { "gmail" }, identifier = "user_123", input = "Fetch my last 3 unread emails", limits = { steps = 1 } }
+LUA
+run run -q steps.lua
+want_code 13
+want_err "agenthost resume"
+run resume last -q --max-steps 5
+want_code 0
+
+begin "an approval at the terminal: yes"
+write_agent mail.lua
+python3 "$HERE/on_pty.py" pty err "in this run?" ">y" -- "$AGENTHOST" run -q mail.lua "Send an email to dana@example.com saying Grape" || code=$?
+want_code 0
+want_err "gmail_send_message wants to run, as user_123 on gmail"
+is "sent" "$(sent Grape)" 1
+
+begin "an approval at the terminal: no, and why"
+write_agent mail.lua
+python3 "$HERE/on_pty.py" pty err "in this run?" ">n too early" -- "$AGENTHOST" run -q mail.lua "Send an email to dana@example.com saying Honey" || code=$?
+want_code 0
+want_err "too early"
+is "nothing was sent" "$(sent Honey)" 0
+
+begin "an approval at the terminal: other arguments are a new question"
+write_agent mail.lua
+python3 "$HERE/on_pty.py" pty err "in this run?" '>e {"to":"lee@example.com","subject":"S","body":"Other"}' "body: Other" ">y" -- "$AGENTHOST" run -q mail.lua "Send an email to dana@example.com saying Iris" || code=$?
+want_code 0
+is "not the first one" "$(sent Iris)" 0
+is "the second one" "$(sent lee@example.com)" 1
+
+begin "an approval at the terminal: Ctrl-C leaves a run to go on with"
+write_agent mail.lua
+python3 "$HERE/on_pty.py" pty err "in this run?" "^C" -- "$AGENTHOST" run -q mail.lua "Send an email to dana@example.com saying Juniper" || code=$?
+want_code 130
+want_err "agenthost resume"
+run resume last -q --approve auto
+want_code 0
+is "sent" "$(sent Juniper)" 1
+
+done_testing
