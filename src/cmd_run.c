@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define URL_MS 2000
 #define VERIFY_MS 15000
 
 /* --- what the script is told ----------------------------------------------------------------------------- */
@@ -104,6 +105,22 @@ static void flush_traces(struct ah_cmd_ctx *ctx)
             ctx->core->log, AH_LOG_WARN,
             "%lld span%s waiting in the journal: the next run sends %s (or: agenthost trace push last)",
             (long long)waiting, waiting == 1 ? "" : "s", waiting == 1 ? "it" : "them");
+}
+
+/* Where a person sees it, for persons: it costs a request. Said only when LangSmith has it already. */
+static void print_url(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
+{
+    if (!r->sends || ctx->options->quiet || ctx->options->emulate || ctx->options->verify ||
+        !isatty(STDERR_FILENO))
+        return;
+    struct ah_op *op = ah_langsmith_verify(ctx->langsmith, r->run_id, URL_MS);
+    if (op && ah_cmd_wait(ctx, op) == 0) {
+        char *url = ah_langsmith_run_url(ctx->langsmith, ah_langsmith_run(op));
+        if (url)
+            fprintf(stderr, "trace: %s\n", url);
+        free(url);
+    }
+    ah_op_unref(op);
 }
 
 static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
@@ -207,6 +224,7 @@ int ah_cmd_run_script(struct ah_cmd_ctx *ctx, const struct ah_cmd_script *script
         print_tree(ctx, result);
         say_how_to_go_on(result, code);
         flush_traces(ctx);
+        print_url(ctx, result);
         if (o->verify) {
             int verified = ah_cmd_verify(ctx, result->run_id, VERIFY_MS);
             code = code ? code : verified;

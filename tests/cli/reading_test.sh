@@ -143,4 +143,12 @@ LANGSMITH_HIDE_OUTPUTS=true run trace show last --io
 want_out "outputs  {}"
 not_out "use ["
 
+begin "a run on a terminal says where it can be seen, a run in a pipe does not ask"
+python3 "$HERE/on_pty.py" pty out -- "$AGENTHOST" run "$TMP/keys.lua"
+code=$?
+want_code 0
+want_out "trace: http://127.0.0.1:"
+run run "$TMP/keys.lua"
+not_err "trace: http"
+
 done_testing
