@@ -101,6 +101,13 @@ function App:route(service, where, method, path, handler, opts)
   self.router:add(method, path, { service = service, where = where, handler = handler, open = opts and opts.open })
 end
 
+-- rows: { { method, path below prefix, handler(store, request) } … }
+function App:rows(place, prefix, store, rows)
+  for _, row in ipairs(rows) do
+    self:route("scalekit", place, row[1], prefix .. row[2], function(request) return row[3](store, request) end)
+  end
+end
+
 -- Data as at the start; keys, seed and settings stay.
 function App:reset()
   local options = self.options

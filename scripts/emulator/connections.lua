@@ -106,20 +106,18 @@ local function switch(on)
 end
 
 function M.install(self, app)
-  local function add(method, path, handler)
-    app:route("scalekit", "connections", method, "/api/v1/connections" .. path,
-      function(request) return handler(self, request) end)
-  end
-  add("GET", "/app", get_connections)
-  add("GET", "", function() -- connections for single sign-on: an emulator has none
-    return reply.json(200, { connections = json.array {} })
-  end)
-  add("POST", "", post_connection)
-  add("PATCH", "/{id}:enable", switch(true))
-  add("PATCH", "/{id}:disable", switch(false))
-  add("GET", "/{id}", get_connection)
-  add("PATCH", "/{id}", patch_connection)
-  add("DELETE", "/{id}", delete_connection)
+  app:rows("connections", "/api/v1/connections", self, {
+    { "GET", "/app", get_connections },
+    { "GET", "", function() -- connections for single sign-on: an emulator has none
+      return reply.json(200, { connections = json.array {} })
+    end },
+    { "POST", "", post_connection },
+    { "PATCH", "/{id}:enable", switch(true) },
+    { "PATCH", "/{id}:disable", switch(false) },
+    { "GET", "/{id}", get_connection },
+    { "PATCH", "/{id}", patch_connection },
+    { "DELETE", "/{id}", delete_connection },
+  })
 end
 
 return M

@@ -184,17 +184,15 @@ function M.new(world, accounts, catalog)
 end
 
 function M.install(self, app)
-  local function add(method, path, handler)
-    app:route("scalekit", "mcp", method, "/api/v1/mcp/configs" .. path,
-      function(request) return handler(self, request) end)
-  end
-  add("GET", "", get_configs)
-  add("POST", "", post_config)
-  add("GET", "/{id}", get_config)
-  add("PUT", "/{id}", put_config)
-  add("DELETE", "/{id}", delete_config)
-  add("POST", "/{id}/connected_accounts", post_accounts)
-  add("POST", "/{id}/tokens", post_token)
+  app:rows("mcp", "/api/v1/mcp/configs", self, {
+    { "GET", "", get_configs },
+    { "POST", "", post_config },
+    { "GET", "/{id}", get_config },
+    { "PUT", "/{id}", put_config },
+    { "DELETE", "/{id}", delete_config },
+    { "POST", "/{id}/connected_accounts", post_accounts },
+    { "POST", "/{id}/tokens", post_token },
+  })
 end
 
 return M

@@ -137,22 +137,21 @@ function M.holds(self, account)
 end
 
 function M.install(self, app)
-  local function add(method, path, handler)
-    app:route("scalekit", "mcp", method, "/api/v1/mcp" .. path, function(request) return handler(self, request) end)
-  end
-  add("POST", "/instances", post_instance)
-  add("GET", "/instances", get_instances)
-  add("POST", "/instances/{id}:get_auth_state", auth_state)
-  add("GET", "/instances/{id}", get_instance)
-  add("PATCH", "/instances/{id}", patch_instance)
-  add("DELETE", "/instances/{id}", delete_instance)
-  add("POST", "", post_oldest)
-  add("GET", "", get_oldest)
-  add("GET", "/{id}", with_oldest(function(_, one) return reply.json(200, { mcp = one }) end))
-  add("DELETE", "/{id}", with_oldest(function(s, _, i)
-    table.remove(s.oldest, i)
-    return reply.json(200, {})
-  end))
+  app:rows("mcp", "/api/v1/mcp", self, {
+    { "POST", "/instances", post_instance },
+    { "GET", "/instances", get_instances },
+    { "POST", "/instances/{id}:get_auth_state", auth_state },
+    { "GET", "/instances/{id}", get_instance },
+    { "PATCH", "/instances/{id}", patch_instance },
+    { "DELETE", "/instances/{id}", delete_instance },
+    { "POST", "", post_oldest },
+    { "GET", "", get_oldest },
+    { "GET", "/{id}", with_oldest(function(_, one) return reply.json(200, { mcp = one }) end) },
+    { "DELETE", "/{id}", with_oldest(function(s, _, i)
+      table.remove(s.oldest, i)
+      return reply.json(200, {})
+    end) },
+  })
 end
 
 return M

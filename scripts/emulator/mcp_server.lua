@@ -17,6 +17,22 @@ local META = "io.modelcontextprotocol/"
 local PAGE, KEPT = 50, 100
 local INFO = { name = "agenthost-emulator", title = "agenthost emulator", version = "1" }
 
+-- What a server may say before it answers: progress, a line of its log, an answer to nobody, a request of its own.
+local CHATTER = ([[
+event: message
+data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":0,"progress":1,"total":2}}
+
+event: message
+data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"emulated"}}
+
+event: message
+data: {"jsonrpc":"2.0","id":"of-nobody","result":{}}
+
+event: message
+data: {"jsonrpc":"2.0","id":"ping-1","method":"ping"}
+
+]])
+
 -- answers ------------------------------------------------------------------------------------------------
 
 local function failure(status, id, code, message, data)
@@ -28,8 +44,8 @@ end
 local function answer(self, request, message, headers)
   local _, kind, body = reply.json(200, message)
   for k, v in pairs(headers or {}) do kind[k] = v end
-  local cut = request.has "resume"
-  if request.forms.mcp_answer ~= "sse" and not cut then return 200, kind, body end
+  local cut, others = request.has "resume", request.has "chatter"
+  if request.forms.mcp_answer ~= "sse" and not cut and not others then return 200, kind, body end
   local first, second = self.world:uuid(), self.world:uuid()
   self.events[first] = { id = second, body = body }
   self.event_order[#self.event_order + 1] = first
@@ -37,7 +53,8 @@ local function answer(self, request, message, headers)
   kind["content-type"] = "text/event-stream"
   local wait = ("retry: %d\n"):format((request.trouble and request.trouble.seconds or 0.05) * 1000)
   local chunks = { ("id: %s\n%sdata: \n\n"):format(first, cut and wait or "") }
-  if not cut then chunks[2] = ("event: message\nid: %s\ndata: %s\n\n"):format(second, body) end
+  if others then chunks[1] = chunks[1] .. CHATTER end
+  if not cut then chunks[#chunks + 1] = ("event: message\nid: %s\ndata: %s\n\n"):format(second, body) end
   return 200, kind, { chunks = chunks }
 end
 
@@ -264,6 +281,8 @@ local function post(self, request)
   if not server then return table.unpack(refused) end
   local message, broken = json.decode(request.body)
   if broken then return failure(400, nil, -32700, "Parse error") end
+  local answers = is_object(message) and message.method == nil and (message.result ~= nil or message.error ~= nil)
+  if answers and message.jsonrpc == "2.0" then return 202, {}, "" end -- to a request of ours
   if not is_object(message) or message.jsonrpc ~= "2.0" or type(message.method) ~= "string" then
     return failure(400, nil, -32600, "Invalid Request: one JSON-RPC 2.0 message expected")
   end

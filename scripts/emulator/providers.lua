@@ -154,13 +154,12 @@ function M.new(world, catalog)
 end
 
 function M.install(self, app)
-  local function add(method, path, handler)
-    app:route("scalekit", "providers", method, "/api/v1" .. path, function(request) return handler(self, request) end)
-  end
-  add("GET", "/providers", get_providers)
-  add("POST", "/custom-providers", post_custom)
-  add("PUT", "/custom-providers/{id}", put_custom)
-  add("DELETE", "/custom-providers/{id}", delete_custom)
+  app:rows("providers", "/api/v1", self, {
+    { "GET", "/providers", get_providers },
+    { "POST", "/custom-providers", post_custom },
+    { "PUT", "/custom-providers/{id}", put_custom },
+    { "DELETE", "/custom-providers/{id}", delete_custom },
+  })
 end
 
 return M

@@ -93,13 +93,12 @@ local function post_default(self, request)
 end
 
 function M.install(self, app)
-  local function add(method, path, handler)
-    app:route("scalekit", "tools", method, "/api/v1/tools" .. path, function(request) return handler(self, request) end)
-  end
-  add("POST", "", post_tool)
-  add("PUT", "", put_tool)
-  add("POST", ":set_default", post_default)
-  add("DELETE", "/{id}", delete_tool)
+  app:rows("tools", "/api/v1/tools", self, {
+    { "POST", "", post_tool },
+    { "PUT", "", put_tool },
+    { "POST", ":set_default", post_default },
+    { "DELETE", "/{id}", delete_tool },
+  })
 end
 
 return M

@@ -28,7 +28,7 @@ M.KINDS = {
   "interleaved", "no_index", "same_index", "repeated_id", "split_name", "one_chunk_calls", -- calls in a stream
   "object_arguments", "empty_arguments", "list_arguments", "control_arguments", "cut_arguments", "bad_arguments",
   "pending", "expired", "no_tools", "tool_error", -- Scalekit
-  "resume", "no_session", -- MCP: the answer is there for who comes back; the session is forgotten
+  "resume", "no_session", "chatter", -- MCP: the answer is there for who comes back; a lost session; others speak first
 }
 
 local FORMS = { data = true, named = true, detail = true, text = true }

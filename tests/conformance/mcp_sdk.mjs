@@ -60,6 +60,13 @@ export async function run({ url, env }) {
     await client.close();
   });
 
+  await test('mcp: others speak before the answer', async () => {
+    const { client } = await open({ authorization: `Bearer ${token}` });
+    await admin(url, 'POST', 'trouble', { where: 'mcp_server', what: 'chatter', match: 'tools/call', times: 1 });
+    eq((await client.callTool({ name: 'gmail_fetch_mails', arguments: { max_results: 1 } })).isError, false);
+    await client.close();
+  });
+
   await test('mcp: a wrong token', async () => {
     const error = await errorOf(() => open({ authorization: 'Bearer nonsense' }));
     eq(/401|nauthorized|invalid_token/.test(String(error.message)), true, String(error));

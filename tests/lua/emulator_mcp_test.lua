@@ -126,6 +126,7 @@ t.test("streams, and what is still owed of one that stopped", function()
   local all, kind = raw { ["x-agenthost-form"] = "mcp_answer=sse" }
   t.eq(kind, "text/event-stream")
   t.match(all, "^id: %S+\ndata: \n\nevent: message\nid: %S+\ndata: {.*}\n\n$")
+  t.match(raw { ["x-agenthost-trouble"] = "chatter" }, 'notifications/progress.*"id":"of%-nobody".*"method":"ping".*"id":"a"')
   local owed = raw { ["x-agenthost-trouble"] = "resume; seconds=0.5" }
   t.match(owed, "^id: %S+\nretry: 500\ndata: \n\n$")
   local status, _, _, rest = e.call("GET", e.path, nil, { accept = "text/event-stream", authorization = "Bearer "
