@@ -89,6 +89,7 @@ struct dest {
     bool retry;                        /* there may be RETRY exceptions */
     struct ah_lsinfo info;             /* what it may be sent at once, and how */
     bool worked, asked_info;           /* it took an upload: before that nothing is asked */
+    size_t usual_bytes;                /* of a batch: room for the next */
     struct ah_http_op *asking;
     struct batch *batches;
     int in_flight, failures;
@@ -1069,6 +1070,7 @@ static int read_batch(struct dest *d)
     int64_t scanned = d->position, id = ah_store_new_key(store);
     bool more = false;
     ah_lswire_begin(&p.body, id, d->info.multipart);
+    ah_buf_reserve(&p.body.to, d->usual_bytes);
     ah_buf_init(&p.texts, EVENT_BYTES);
     ah_buf_init(&p.other, EVENT_BYTES);
     int r = ah_store_read(store, d->n, d->position, PAGE_EVENTS_COUNT, PAGE_BYTES, on_event, &p, &scanned,
@@ -1086,8 +1088,10 @@ static int read_batch(struct dest *d)
         if (scanned > d->position)
             ah_store_advance(store, d->n, scanned);
         d->position = scanned;
-        if (b)
+        if (b) {
+            d->usual_bytes = p.body.to.n + p.body.to.n / 8;
             send_batch(b, &p.body);
+        }
         r = b ? 1 : more ? 2 : 0;
     }
     ah_lswire_drop(&p.body);

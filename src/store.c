@@ -1,7 +1,7 @@
 /* The journal in SQLite: its queue and the commit. trace.c writes through it; the other halves are store_open.c,
  * store_sql.c, store_checkpoint.c, store_memory.c, store_read.c, store_send.c, store_recover.c and store_gc.c.
  *
- * Must never wait for a lock while the loop runs, never hold a transaction open across a return (but
+ * Must never wait for a lock while the loop runs (but for BACKLOG_MS, see there), never hold a transaction open across a return (but
  * for callbacks of reads), and never lose what is queued because the file is busy or broken: then the
  * same schema lives in memory. */
 #include "fault.h"
@@ -11,6 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A script that says so much without waiting, while the file is locked, is slowed down: memory stays small, and less
+ * is lost if the process dies. */
+#define BACKLOG_BYTES ((size_t)2 << 20)
+#define BACKLOG_MS 20
 #define GIVE_UP_US (30 * 1000000LL) /* locked that long is locked for good */
 
 /* --- the commit */
@@ -365,8 +369,11 @@ int ah_store_end(struct ah_store *s)
     bool due = s->q.events >= AH_JOURNAL_EVENTS_COUNT || now - s->queued_us >= AH_JOURNAL_AGE_MS * 1000;
     /* While the file is locked the loop's commit tries again; not every event does. */
     if (due && !s->reading && (!s->busy_us || now - s->queued_us >= AH_STORE_RETRY_MS * 1000)) {
-        if (ah_store_flush(s) == AH_STORE_BUSY)
-            s->queued_us = now;
+        if (ah_store_flush(s) == AH_STORE_BUSY) {
+            if (s->q.bytes.n + s->q.texts.n > BACKLOG_BYTES)
+                ah_store_flush_wait(s, BACKLOG_MS);
+            s->queued_us = ah_clock_mono_us();
+        }
     }
     return result;
 }
