@@ -5,11 +5,12 @@ import { run as langchain } from './langchain_sdk.mjs';
 import { run as langsmith } from './langsmith_sdk.mjs';
 import { run as mcp } from './mcp_sdk.mjs';
 import { run as openai } from './openai_sdk.mjs';
+import { run as otlp } from './otlp.mjs';
 
 for (const name of Object.keys(process.env)) if (/^(LANGSMITH|LANGCHAIN|OPENAI)_/.test(name)) delete process.env[name];
 const emulator = await startEmulator();
 try {
-  for (const suite of [openai, langchain, langsmith, mcp]) await suite(emulator);
+  for (const suite of [openai, langchain, langsmith, mcp, otlp]) await suite(emulator);
 } finally {
   await emulator.stop();
 }
