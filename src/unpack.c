@@ -41,7 +41,7 @@ static int unpack_zstd(ZSTD_DStream *z, const char *p, size_t n, struct ah_buf *
     size_t left = 1; /* 0: a frame has ended */
     for (bool full = false; in.pos < n || full;) {
         ZSTD_outBuffer out = {NULL, 0, 0};
-        char spare;
+        char spare = 0;
         out.dst = room(to, &out.size);
         if (!out.dst) { /* whether there is more */
             out.dst = &spare;
@@ -63,7 +63,7 @@ static int unpack_gzip(z_stream *z, struct ah_buf *to, struct ah_error *err)
     int rc = Z_OK;
     while (rc != Z_STREAM_END || z->avail_in > 0) {
         size_t n;
-        unsigned char spare;
+        unsigned char spare = 0;
         if (rc == Z_STREAM_END && inflateReset(z) != Z_OK) /* another member */
             return fail_damaged(err, "gzip");
         char *at = room(to, &n);
