@@ -817,7 +817,7 @@ static void sender_life(void **state)
     struct ah_store_waiting w;
     assert_int_equal(ah_store_waiting(s, dest, &w, NULL), 0);
     assert_int_equal(w.spans, 1);
-    struct ah_store_run r;
+    struct ah_store_run r = {0};
     ah_store_run_find(s, "last", copy_run, &r, NULL);
 
     struct ah_store_item item; /* with its padding: compared as bytes */
@@ -919,7 +919,7 @@ static void push_local_run(void **state)
     assert_int_equal(ah_store_push(s, run, &where, "p2", NULL), -1); /* still open */
     end_run(s, run, NULL);
     ah_store_flush(s);
-    struct ah_store_run r;
+    struct ah_store_run r = {0};
     ah_store_run_find(s, "last", copy_run, &r, NULL);
     assert_int_equal(ah_store_delivery(s, &r), AH_SENT_LOCAL);
     assert_int_equal(ah_store_push(s, run, &where, "p2", NULL), 0);
