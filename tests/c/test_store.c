@@ -995,7 +995,7 @@ static void finds_runs(void **state)
     for (int i = 0; i < 5; i++)
         end_run(s, begin_run(s, i == 3 ? "special" : "x", ""), i == 4 ? "bad" : NULL);
     ah_store_flush(s);
-    struct ah_store_run r, q;
+    struct ah_store_run r = {0}, q = {0};
     assert_int_equal(ah_store_run_find(s, "last", copy_run, &r, NULL), 0);
     assert_int_equal(ah_store_run_find(s, r.id, copy_run, &q, NULL), 0);
     assert_int_equal(q.key, r.key);

@@ -180,7 +180,7 @@ def points(long):
 
 def processes(long):
     """Eight processes and one journal; one dies while the answer to its upload is on the way."""
-    runs = 125 if long else 15
+    runs = 144 if long else 15
     with FarEnd(delay=0.02) as far, Rig(far.base) as rig:
         doomed = has_faults(rig)
         children = [rig.start(SPANS, "m%d" % i, runs, "runs", "flush", flush="60s",
