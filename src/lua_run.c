@@ -276,13 +276,22 @@ static int l_ending(lua_State *L)
     return 0;
 }
 
+static int l_clock(lua_State *L)
+{
+    struct ah_replay *r = ah_lua_of(L)->replay;
+    lua_pushnumber(L, r ? ah_replay_worked(r, "run.clock") : (double)ah_clock_mono_us() / 1e6);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"approval", l_approval}, {"ending", l_ending}, {"is_replaying", l_resumed},
-    {"park", l_park},         {NULL, NULL},
+    {"clock", l_clock},          {"approval", l_approval}, {"ending", l_ending},
+    {"is_replaying", l_resumed}, {"park", l_park},         {NULL, NULL},
 };
 
 int luaopen_host_run(lua_State *L)
 {
+    static const char *const noted[] = {"clock", NULL};
     luaL_newlib(L, functions);
+    ah_luareplay_values(L, "run.", noted);
     return 1;
 }

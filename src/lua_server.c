@@ -8,7 +8,9 @@
 #include "json.h"
 #include "limits.h"
 #include "log.h"
+#include "luareplay.h"
 #include "multipart.h"
+#include "replay.h"
 #include "server.h"
 #include "task.h"
 #include "unpack.h"
@@ -740,6 +742,8 @@ static int l_listen(lua_State *L)
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, 1);
     box->lua = ah_lua_of(L);
+    if (ah_luareplay_of(L))
+        ah_replay_close(ah_luareplay_of(L), "it answers requests");
     struct ah_server_opts opts = {.address = address,
                                   .port = (int)port,
                                   .max_body = (size_t)max_body,

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #define PENDING_BYTES ((size_t)64 << 20) /* noted and not yet queued */
+#define ALONE_BYTES ((size_t)4 << 10)    /* written when nothing else is */
 #define QUEUE_BYTES ((size_t)256 << 10)  /* then queued, without waiting for the commit */
 #define PAST_BYTES ((size_t)1 << 30)     /* of one run's notes, in memory when it is resumed */
 #define CHAIN_COUNT 10000                /* runs that went on from each other */
@@ -68,7 +69,9 @@ struct ah_replay {
     struct intent *intents;
     size_t intent_count, intent_cap;
 
-    int64_t *chain; /* the runs that this one goes on from, newest first */
+    double worked_before;   /* seconds, in the runs that this one goes on from */
+    int64_t worked_from_us; /* 0: nobody asked yet */
+    int64_t *chain;         /* the runs that this one goes on from, newest first */
     size_t chain_count;
     int64_t calls, replayed;
     struct ah_call open; /* head of a circular list */
@@ -164,6 +167,12 @@ void ah_replay_flush(struct ah_replay *r)
     struct ah_store *s = r->core->store;
     if (!r->run || r->pending.n == 0)
         return;
+    if (!ah_store_durable(s)) { /* nobody could read them back */
+        r->closed = "the journal is in memory";
+        ah_buf_clear(&r->pending);
+        r->piece_count = 0;
+        return;
+    }
     const char *p = r->pending.p;
     size_t at = 0;
     ah_store_begin(s, r->run, 0, AH_EV_NOTES, ah_clock_wall_us(ah_loop_clock(r->core->loop)));
@@ -184,9 +193,12 @@ void ah_replay_flush(struct ah_replay *r)
     ah_store_end(s);
 }
 
+/* A few notes alone (a timer, the time) are no reason to write: nothing has left since, so nothing is lost with them. */
 static void on_commit(void *arg)
 {
-    ah_replay_flush(arg);
+    struct ah_replay *r = arg;
+    if (ah_store_stats(r->core->store)->queued > 0 || r->pending.n >= ALONE_BYTES)
+        ah_replay_flush(r);
 }
 
 void ah_replay_stop_notes(struct ah_replay *r)
@@ -601,6 +613,20 @@ int ah_replay_check_end(struct ah_replay *r, struct ah_error *err)
         return -1;
     }
     return ah_replay_is_past(r) ? diverge(r, "the script has ended", err) : 0;
+}
+
+double ah_replay_worked(struct ah_replay *r, const char *noted)
+{
+    int64_t now = ah_clock_mono_us();
+    double before;
+    if (r->worked_from_us == 0) { /* the first time that it is not answered from notes */
+        r->worked_from_us = now;
+        for (size_t i = 0; i < r->past_count; i++)
+            if (letter_of(r->past[i]) == 'v' && ah_json_is(ah_json_at(r->past[i], 1), noted) &&
+                ah_json_num(ah_json_at(ah_json_at(r->past[i], 2), 0), &before) && before > r->worked_before)
+                r->worked_before = before;
+    }
+    return r->worked_before + (double)(now - r->worked_from_us) / 1e6;
 }
 
 /* --- values ------------------------------------------------------------------------------------------ */

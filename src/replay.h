@@ -53,6 +53,9 @@ void ah_replay_each_approval(struct ah_replay *r, int64_t call,
                              int (*fn)(void *arg, const struct ah_store_approval *a), void *arg);
 /* Notes are left: nothing is live yet. */
 bool ah_replay_is_past(const struct ah_replay *r);
+/* Seconds that the run has worked; the time between a stop and its resume does not count. `noted`: the name under
+ * which the answers are noted as values. */
+double ah_replay_worked(struct ah_replay *r, const char *noted);
 /* How many calls were answered from notes. */
 int64_t ah_replay_replayed(const struct ah_replay *r);
 struct ah_ids *ah_replay_ids(struct ah_replay *r); /* the run's own source of chance */

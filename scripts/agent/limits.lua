@@ -5,7 +5,7 @@
 -- Tokens and money are reserved before a model is asked and settled when it has answered, so that agents that run side
 -- by side cannot overrun together: one that does not fit now waits until another has settled. The flags --max-tokens,
 -- --max-cost and --max-time hold for all agents of a script taken together, --max-steps for each.
-local host = require "host"
+local waiting = require "host.run"
 local json = require "host.json"
 local script = require "host.script"
 local task = require "host.task"
@@ -153,7 +153,7 @@ local function of_script()
     whole = {
       account = new_account(number_flag "max-tokens", number_flag "max-cost"),
       seconds = seconds,
-      ends = seconds and host.time() + seconds,
+      ends = seconds and waiting.clock() + seconds,
     }
   end
   return whole
@@ -168,7 +168,7 @@ function limits.open(given, price)
   self.own = new_account(given.tokens, given.cost)
   self.accounts = { self.own, all.account }
   self.usage = self.own.used
-  self.seconds, self.ends = given.time, given.time and host.time() + given.time
+  self.seconds, self.ends = given.time, given.time and waiting.clock() + given.time
   if all.ends and (not self.ends or all.ends < self.ends) then self.seconds, self.ends = all.seconds, all.ends end
   for _, one in ipairs(self.accounts) do self.counted = self.counted or one.tokens ~= nil or one.cost ~= nil end
   return self
@@ -177,14 +177,14 @@ end
 -- May step number n begin?
 function run:step(n)
   if n > self.steps then return nil, out_of_steps(self.steps) end
-  if self.ends and host.time() >= self.ends then return nil, out_of_time(self.seconds) end
+  if self.ends and waiting.clock() >= self.ends then return nil, out_of_time(self.seconds) end
   return true
 end
 
 -- Runs fn(...) as long as there is time: its results; or nil and an error of kind time_limit.
 function run:within(fn, ...)
   if not self.ends then return fn(...) end
-  local seconds = self.ends - host.time()
+  local seconds = self.ends - waiting.clock()
   if seconds <= 0 then return nil, out_of_time(self.seconds) end
   local args, results = table.pack(...), nil
   task.timeout(seconds, function() results = table.pack(fn(table.unpack(args, 1, args.n))) end)

@@ -429,7 +429,7 @@ echo "You are the first version." >prompts/mine.md
 cat >edit.lua <<'LUA'
 local agent = require "agent"
 local swap = agent.tool {
-  name = "swap_prompt", description = "Swaps the prompt.", parameters = { type = "object", properties = {} },
+  name = "swap_prompt", class = "idempotent", description = "Swaps the prompt.", parameters = { type = "object", properties = {} },
   run = function()
     local f = assert(io.open("prompts/mine.md", "w"))
     f:write "You are the second version.\n"

@@ -88,20 +88,23 @@ begin "the same time, chance and answers; a script that does something else is s
 cat >stops.lua <<'LUA'
 local host, run, http = require "host", require "host.run", require "host.http"
 print(host.random(1000000000), host.time(), host.uuid(), os.time(), math.random(), os.getenv "HOME")
+print(host.sha256(require("host.script").read "bytes"), #require("host.script").read "bytes")
 print(http.get(os.getenv "EMULATOR" .. "/__emulator/state").body:sub(1, 1))
 run.park { kind = "needs_auth", message = "somebody must do something" }
 print "went on"
 LUA
 EMULATOR=$BASE
 export EMULATOR
+printf 'a\0b\377\200\n' >bytes
 run run -q stops.lua
 want_code 11
 cp out first
+echo changed >bytes
 id=$(run_id)
 run resume last -q
 want_code 0
 want_out "went on"
-head -n 2 out >second
+head -n 3 out >second
 check "what was read is the same" cmp -s first second
 run resume "$id"
 want_code 3

@@ -35,6 +35,11 @@ function run.approval(question, opts) end
 ---@return host.Error?
 function run.park(err) end
 
+---Seconds that this run has worked, from an arbitrary start: for limits. The time between a stop and its resume does not
+---count.
+---@return number
+function run.clock() end
+
 ---What follows is only the run's last words (an answer without tools, because a limit is reached): a resumed run goes on
 ---before them.
 function run.ending() end
