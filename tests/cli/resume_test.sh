@@ -44,6 +44,15 @@ run approve last
 want_code 4
 is "and not again" "$(sent Apple)" 1
 
+begin "examples/approve.lua"
+run run -q "$ROOT/examples/approve.lua"
+want_code 10
+run approve last
+want_code 0
+run resume last -q
+want_code 0
+want_out dana@example.com
+
 begin "a refusal and its reason are told to the model; nothing is sent"
 write_agent mail.lua
 run run -q mail.lua "Send an email to dana@example.com saying Banana"
