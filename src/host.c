@@ -15,6 +15,7 @@
 #include "lua_http.h"
 #include "lua_json.h"
 #include "lua_langsmith.h"
+#include "lua_mcp.h"
 #include "lua_openai.h"
 #include "lua_run.h"
 #include "lua_scalekit.h"
@@ -188,6 +189,7 @@ static const struct ah_module modules[] = {
     {"host.http", luaopen_host_http},
     {"host.json", luaopen_host_json},
     {"host.langsmith", luaopen_host_langsmith},
+    {"host.mcp", luaopen_host_mcp},
     {"host.openai", luaopen_host_openai},
     {"host.run", luaopen_host_run},
     {"host.scalekit", luaopen_host_scalekit},

@@ -10,6 +10,7 @@
 --                                                         agent.toolset), or a function that is given { identifier }
 --                                                         and returns them
 --     "tools/"                                            a folder of such files, watched: see agent.toolset
+--     { mcp = "https://…" }                               the tools of an MCP server: see agent.mcp
 --     { agent.tool{…}, … }                                the list itself
 local scalekit = require "host.scalekit"
 local script = require "host.script"
@@ -17,6 +18,7 @@ local task = require "host.task"
 local accounts = require "agent.accounts"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
+local mcp = require "agent.mcp"
 local offer = require "agent.offer"
 local toolset = require "agent.toolset"
 
@@ -99,9 +101,35 @@ end
 
 -- ## All of them
 
+local function from_mcp(one, identifier)
+  local missing
+  local function select(list)
+    local chosen
+    chosen, missing = offer.select(list, one)
+    return chosen
+  end
+  local set, err = mcp.open(one, identifier, select)
+  if not set then return nil, err end
+  if #missing > 0 or #set.list + #(set.list.hidden or {}) == 0 then
+    set:close()
+    return errors.fail {
+      kind = "no_tools", message = ("the MCP server gave %s"):format(
+        #missing > 0 and "no tool " .. table.concat(missing, ", ") or "no tools"),
+    }
+  end
+  local list = table.move(set.list, 1, #set.list, 1, {})
+  list.set, list.hidden, list.total, list.why = set, set.list.hidden, set.list.total, set.list.why
+  list.connection = one.prefix or "mcp"
+  return list
+end
+
 local filter_fields = {
   connection = "text", tools = "strings", tags = "strings", search = "text", top = "count", find = "flag",
   before = "table", after = "table", verify = "table",
+}
+local mcp_fields = {
+  mcp = "any", token = "any", prefix = "text", tools = "strings", tags = "strings", search = "text", top = "count",
+  find = "flag",
 }
 
 local function is_file(name) return name:match "%.lua$" ~= nil or toolset.is_folder(name) end
@@ -111,7 +139,10 @@ function connectors.check(list, level)
   local up = level and level + 1
   for i, one in ipairs(list) do
     if type(one) == "table" then
-      if one.connection then fields.check(("connectors[%d]"):format(i), one, filter_fields, up) end
+      if one.mcp then
+        fields.check(("connectors[%d]"):format(i), one, mcp_fields, up)
+        mcp.check(("connectors[%d]"):format(i), one, up)
+      elseif one.connection then fields.check(("connectors[%d]"):format(i), one, filter_fields, up) end
     elseif type(one) ~= "string" or one == "" then
       fields.blame(("connectors[%d] must be the name of a connection, a .lua file, a folder/ or a list of tools, "
         .. "got %s"):format(i, type(one)), up)
@@ -122,7 +153,8 @@ end
 -- Does any of them need to know whose accounts to use?
 function connectors.need_identifier(list)
   for _, one in ipairs(list) do
-    if type(one) == "string" and not is_file(one) or type(one) == "table" and one.connection then return true end
+    if type(one) == "string" and not is_file(one) then return true end
+    if type(one) == "table" and (one.connection or one.mcp and mcp.need_identifier(one)) then return true end
   end
   return false
 end
@@ -135,6 +167,7 @@ local function open_one(at, one, identifier)
     if list then list, err = attach(list, "verify", one.verify) end
     return list, err
   end
+  if type(one) == "table" and one.mcp then return from_mcp(one, identifier) end
   if type(one) == "table" then return checked(one, "a connector of the script") end
   if toolset.is_folder(one) then return from_folder(one) end
   if is_file(one) then return from_file(one, identifier) end

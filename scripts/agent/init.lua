@@ -155,7 +155,8 @@ function methods:run(input, opts)
     box, err = open_tools(spec, who, input, patience)
   end
   if not box then return nil, err end
-  return loop.run {
+  local result
+  result, err = loop.run {
     model = models.open(spec),
     prompt = prompt,
     history = talk:user(input),
@@ -171,6 +172,8 @@ function methods:run(input, opts)
     park = opts.park,
     on_event = spec.on_event or ignore,
   }
+  box:close()
+  return result, err
 end
 
 local value = { __name = "agent", __index = methods }

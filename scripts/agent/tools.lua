@@ -319,6 +319,13 @@ function toolbox:refresh()
   end
 end
 
+-- Ends what the connectors opened (MCP servers). After this no tool of theirs can be called.
+function toolbox:close()
+  for _, set in ipairs(self.sets) do
+    if set.close then set:close() end
+  end
+end
+
 function toolbox:exchange(old, new)
   local gone, list = {}, {}
   for _, tool in ipairs(old) do gone[tool] = true end

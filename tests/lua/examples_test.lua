@@ -100,6 +100,12 @@ t.test("budget.lua", function()
   t.match(out, "%d+ tokens were used")
 end)
 
+t.test("mcp.lua", function()
+  local answer, result = answer_of "mcp.lua"
+  t.match(answer, "Q3 figures")
+  t.eq(result.messages[3].tool_calls[1].name, "gmail_fetch_mails")
+end)
+
 t.test("stream.lua", function() t.match(run "stream.lua", "%S") end)
 
 t.test("parallel.lua", function()

@@ -96,6 +96,7 @@ end
 local methods = {
   ["src/luahttp.c"] = { response_methods = "host.http.Response" },
   ["src/lua_http.c"] = { stream_methods = "host.http.Stream" },
+  ["src/lua_mcp.c"] = { client_methods = "host.mcp.Client" },
   ["src/lua_openai.c"] = { model_methods = "host.openai.Model", stream_methods = "host.openai.Stream" },
   ["src/lua_server.c"] = {
     server_methods = "host.server.server", stream_methods = "host.server.stream", req_methods = "host.server.request",

@@ -2,7 +2,7 @@
 -- agent{…}: a whole agent as one value. The module itself is scripts/agent/init.lua; this file declares it for editors.
 
 ---@class agent.Spec
----@field connectors? (string|agent.ConnectorFilter|agent.Tool[])[] "gmail"; { connection = "github", tools = {…} }; "crm.lua"; "tools/"; a list of tools
+---@field connectors? (string|agent.ConnectorFilter|agent.McpConnector|agent.Tool[])[] "gmail"; { connection = "github", tools = {…} }; "crm.lua"; "tools/"; a list of tools
 ---@field identifier? string whose accounts; the flag --user wins
 ---@field prompt? string a .md file, or the text itself
 ---@field variables? table<string, string|number|boolean> for {{names}} in the prompt
@@ -32,6 +32,19 @@
 ---@field tools? table<string, integer> how often a tool may be called
 ---@field answer_tokens? integer of one answer, where tokens or cost are limited; 4096
 ---@field repeats? integer how often the same call may give the same result before the model is told; 3
+
+---@class agent.McpConnector
+---@field mcp string|agent.McpServer|host.mcp.Client an address, a server, or a client of your own
+---@field token? string|host.Secret with an address
+---@field prefix? string before the names of its tools
+---@field tools? string[] only these; * stands for anything
+---@field tags? string[]
+---@field search? string only the best matches
+---@field top? integer of a search; 10
+---@field find? boolean none at first: the model searches them with find_tools
+
+---@class agent.McpServer: host.mcp.Options
+---@field config? string a virtual server of Scalekit, by its config's name
 
 ---@class agent.ConnectorFilter
 ---@field connection string

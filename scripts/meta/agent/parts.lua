@@ -126,6 +126,8 @@ function Toolbox:offer(more) end
 
 ---Reads edited folders of tools again; a broken edit is logged and not used.
 function Toolbox:refresh() end
+---Ends what the connectors opened: MCP servers.
+function Toolbox:close() end
 ---@param old agent.Tool[]
 ---@param new agent.Tool[]
 function Toolbox:exchange(old, new) end
