@@ -215,6 +215,31 @@ want_err "agenthost resume"
 run resume last -q --max-steps 5
 want_code 0
 
+begin "Ctrl-C: an open tool call gets a result that says so, the conversation stays whole, and the run goes on later"
+cat >open.lua <<'LUA'
+local agent, testing, task = require "agent", require "agent.testing", require "host.task"
+local slow = agent.tool {
+  name = "slow", description = "Slow.", class = "read",
+  run = function()
+    io.stderr:write "calling\n"
+    task.sleep(3)
+    return "it was slow"
+  end,
+}
+local model = testing.model { testing.call("slow", {}), "the end" }
+local result, err = agent { model = model, prompt = "p", tools = { slow }, input = "go" }:run()
+if result then return result end
+for _, m in ipairs(err.partial.messages) do io.stderr:write(m.role, ": ", tostring(m.content), "\n") end
+return nil, err
+LUA
+python3 "$HERE/on_pty.py" pipe err calling INT -- "$AGENTHOST" run -q open.lua || code=$?
+want_code 130
+want_err "tool: Error: the run was interrupted"
+want_err "agenthost resume"
+run resume last -q
+want_code 0
+want_out "the end"
+
 begin "an approval at the terminal: yes"
 write_agent mail.lua
 python3 "$HERE/on_pty.py" pty err "in this run?" ">y" -- "$AGENTHOST" run -q mail.lua "Send an email to dana@example.com saying Grape" || code=$?
