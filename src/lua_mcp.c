@@ -309,6 +309,7 @@ enum {
 
 static int k_list(lua_State *L, int status, lua_KContext idx);
 
+/* Of lua_settop, Lua 5.4.4 leaves stale pointers behind when it closes something: slots are closed one by one. */
 static int ask_page(lua_State *L)
 {
     struct ah_mcp *m = check_client(L);
@@ -321,7 +322,11 @@ static int ask_page(lua_State *L)
         lua_setfield(L, -2, "cursor");
         req.params = encode(L, lua_gettop(L), TEXT_BYTES);
     }
-    int idx = push_request(L, ah_mcp_request(m, &req, &err), &err, &n);
+    struct ah_mcp_op *op = ah_mcp_request(m, &req, &err); /* which copies */
+    if (req.params)
+        lua_closeslot(L, lua_gettop(L));
+    lua_settop(L, COUNT);
+    int idx = push_request(L, op, &err, &n);
     return n ? n : k_list(L, LUA_OK, idx);
 }
 
@@ -355,7 +360,8 @@ static int k_list(lua_State *L, int status, lua_KContext idx)
     lua_pushinteger(L, pages);
     lua_copy(L, -1, COUNT);
     if (more) {
-        lua_settop(L, COUNT); /* the op goes */
+        lua_closeslot(L, (int)idx);
+        lua_settop(L, COUNT);
         return ask_page(L);
     }
     lua_pushvalue(L, LIST);

@@ -43,7 +43,8 @@ static int push_copy(lua_State *L, int idx, int depth, struct ah_error *err)
         if (ah_luasecret_expand(L, idx, text, err) != 0)
             return -1;
         lua_pushlstring(L, ah_buf_str(text), text->n);
-        lua_copy(L, -1, idx); /* below the guard, which closes when it is popped */
+        lua_copy(L, -1, idx); /* below the guard */
+        lua_closeslot(L, guard);
         lua_settop(L, guard - 1);
         lua_pushvalue(L, idx);
         return 0;
@@ -239,8 +240,9 @@ static struct ah_scalekit_op *ask_page(lua_State *L, struct ah_error *err)
     return start_call(L, row_of(L), ah_buf_str(b), b->n, err);
 }
 
-static void take_page(lua_State *L, struct ah_scalekit_op *op)
+static void take_page(lua_State *L, int idx)
 {
+    struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, idx);
     const struct ah_skwire_row *row = row_of(L);
     struct ah_error err = {0};
     if (op->op.err.kind != AH_NONE) {
@@ -273,7 +275,8 @@ static void take_page(lua_State *L, struct ah_scalekit_op *op)
         lua_pushboolean(L, true);
         lua_rawset(L, lua_upvalueindex(SEEN));
     }
-    lua_settop(L, 0); /* closes the op */
+    lua_closeslot(L, idx);
+    lua_settop(L, 0);
 }
 
 static int k_next(lua_State *L, int status, lua_KContext idx);
@@ -297,7 +300,7 @@ static int step(lua_State *L)
         int idx = ah_task_push_op(L, &op->op);
         if (!op->op.done)
             return ah_task_await(L, idx, k_next);
-        take_page(L, op);
+        take_page(L, idx);
     }
 }
 
@@ -307,7 +310,7 @@ static int k_next(lua_State *L, int status, lua_KContext idx)
     struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, (int)idx);
     if (!op->op.done)
         return ah_task_await(L, (int)idx, k_next);
-    take_page(L, op);
+    take_page(L, (int)idx);
     return step(L);
 }
 
