@@ -338,6 +338,9 @@ static bool run_round(struct sweep *s, const struct lua_case *c, enum side side,
     }
     long before = blocks;
     int top = lua_gettop(r->lua.L);
+    /* A finalizer for whose call Lua has no memory is lost, whatever it would have given back: none runs until then. */
+    if (side == SIDE_LUA)
+        lua_gc(r->lua.L, LUA_GCSTOP, 0);
     begin_failing(side, for_good, n);
     struct ah_task *task = rig_start(r, c->code, run);
     if (task)
