@@ -141,7 +141,7 @@ if command -v c++ >/dev/null; then
     $(pkg-config --cflags --libs agenthost) -o embedder >said 2>&1 && ./embedder || say_failed "$(head -n 5 said)"
 fi
 
-begin "the installed program finds its scripts, and says what the manual says"
+begin "the installed program finds its scripts, and says what the manual and the README say"
 "$PREFIX/bin/agenthost" --help >help 2>&1
 "$PREFIX/bin/agenthost" demo >out 2>err
 is "the demo" $? 0
@@ -153,8 +153,17 @@ sed 's/\\-/-/g' "$man" >plain
 for option in $(grep -o '^ *\(-[a-z], \)\?--[a-z-]*' help | grep -o -- '--[a-z-]*' | sort -u); do
   check "$option is in the manual" grep -q -- "$option" plain
 done
-for command in $(sed -n '/^Commands/,/^$/s/^  \([a-z]*\) .*/\1/p' help); do
-  check "$command is in the manual" grep -q "^\.B[IR]* \"\?$command\|^\.B $command" plain
-done
+sed -n '/^Commands/,/^$/s/^  \([a-z]*\) .*/\1/p' help | sort >commands
+awk 'was == ".TP" { print } { was = $0 }' plain >first_lines
+sed -n 's/^\.B[IR]* "\?\([a-z]*\).*/\1/p' first_lines | grep -Fx -f commands | sort >heads
+is "the manual's commands, each once" "$(cat heads)" "$(cat commands)"
+codes=$(sed -n '/^Exit codes/,/^$/p' help | grep -o '[0-9][0-9]* [a-z]' | cut -d' ' -f1)
+is "exit codes of the README" "$(sed -n '/^## Exit codes/,/^## /s/^| \([0-9]*\) .*/\1/p' "$ROOT/README.md")" "$codes"
+is "exit codes of the manual" "$(sed -n '/^\.SH "EXIT STATUS"/,/^\.SH ENV/s/^\.B \([0-9]*\)$/\1/p' plain)" "$codes"
+sed 's/ *[<0-9]*[0-9] ms / T /' "$ROOT/README.md" >readme
+sed 's/ *[<0-9]*[0-9] ms / T /' out err | grep . >said
+while IFS= read -r line; do
+  check "README: $line" grep -qFx -- "$line" readme
+done <said
 
 done_testing
