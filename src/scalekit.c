@@ -1039,8 +1039,11 @@ struct execute {
     size_t input_n;
     enum ah_effect_class effect;
     int64_t timeout_ms;
+    bool moved; /* the account was looked up anew */
     struct ah_error why;
 };
+
+static void send_tool(struct execute *e);
 
 static void drop_execute(struct ah_skcall_flow *f)
 {
@@ -1159,6 +1162,35 @@ static void on_link_for_tool(struct ah_skcall_flow *f, struct ah_op *child)
     fail_execute(e);
 }
 
+/* The user has another account there by now (made anew, since a run was stopped): the call was refused and did
+ * nothing, so it is made with that one. */
+static void on_found_again(struct ah_skcall_flow *f, struct ah_op *child)
+{
+    struct execute *e = (struct execute *)f;
+    struct ah_json account = ((struct ah_scalekit_op *)child)->answer;
+    char id[sizeof f->pub.connected_account_id] = "";
+    if (child->err.kind == AH_NONE && is_active(account))
+        ah_json_copy(ah_json_get(account, "id"), id, sizeof id);
+    if (!id[0] || strcmp(id, f->pub.connected_account_id) == 0) {
+        fail_missing_name(f, f->connection, &e->why);
+        return;
+    }
+    snprintf(f->pub.connected_account_id, sizeof f->pub.connected_account_id, "%s", id);
+    send_tool(e);
+}
+
+static void look_again(struct execute *e)
+{
+    struct ah_skcall_flow *f = &e->flow;
+    struct ah_error err = {0};
+    e->moved = true;
+    free(f->account);
+    f->account = NULL;
+    struct ah_scalekit_who who = ah_skcall_who(f);
+    struct ah_scalekit_op *op = ah_scalekit_get_account(f->sk, &who, &err);
+    ah_skcall_run(f, op ? &op->op : NULL, &err, on_found_again);
+}
+
 /* "resource not found" and its kin: what is the account's state? */
 static void on_state_for_tool(struct ah_skcall_flow *f, struct ah_op *child)
 {
@@ -1169,6 +1201,8 @@ static void on_state_for_tool(struct ah_skcall_flow *f, struct ah_op *child)
     if (account.type == AH_JSON_OBJECT && !is_active(account)) {
         ah_skcall_keep(f, child);
         fail_inactive(f, account, AH_ACCOUNT_NOT_ACTIVE);
+    } else if (child->err.kind == AH_NOT_FOUND && f->connection && f->identifier && !e->moved && e->input) {
+        look_again(e);
     } else if (child->err.kind == AH_NOT_FOUND && f->connection) {
         fail_missing_name(f, f->connection, &e->why);
     } else {
@@ -1217,6 +1251,9 @@ static void on_executed(struct ah_skcall_flow *f, struct ah_op *child)
     struct execute *e = (struct execute *)f;
     struct ah_json found[2], answer = ((struct ah_scalekit_op *)child)->answer;
     if (child->err.kind != AH_NONE) {
+        struct ah_skcall *c = (struct ah_skcall *)child;
+        e->input = c->args; /* back */
+        c->args = NULL;
         explain_failure(e, &child->err);
         return;
     }

@@ -148,6 +148,30 @@ t.test("an unknown tool says the real name when it is known", function()
   t.match(tostring(err), "gmail_send_message")
 end)
 
+t.test("an account that was made anew: a call with the old one's id finds it, once", function()
+  local user = "moved_1"
+  local function account() return t.ok(scalekit.get_or_create_connected_account(with { identifier = user })) end
+  local old = account()
+  t.ok(scalekit.delete_connected_account { connection_name = "gmail", identifier = user })
+  local new = account()
+  t.ok(new.id ~= old.id)
+  local function send(id)
+    return scalekit.execute_tool {
+      tool_name = "gmail_send_message", tool_input = { to = "a@b.example", subject = "moved", body = "x" },
+      connected_account_id = id, connection_name = "gmail", identifier = user,
+    }
+  end
+  t.ok(send(old.id))
+  local sent = t.ok(scalekit.execute_tool {
+    tool_name = "gmail_fetch_mails", tool_input = { query = "in:sent subject:moved", max_results = 10 },
+    connection_name = "gmail", identifier = user, class = "read",
+  })
+  t.eq(#sent.data.messages, 1)
+  t.ok(scalekit.delete_connected_account { connection_name = "gmail", identifier = user })
+  t.ok(select(2, scalekit.execute_tool { tool_name = "gmail_send_message", connected_account_id = "ca_1",
+    tool_input = { to = "a@b.example", subject = "x", body = "x" }, connection_name = "no_such", identifier = user }))
+end)
+
 t.test("side by side, and cancelled in the middle", function()
   local jobs = {}
   for i = 1, 20 do
