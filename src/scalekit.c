@@ -1171,7 +1171,7 @@ static void on_found_again(struct ah_skcall_flow *f, struct ah_op *child)
     char id[sizeof f->pub.connected_account_id] = "";
     if (child->err.kind == AH_NONE && is_active(account))
         ah_json_copy(ah_json_get(account, "id"), id, sizeof id);
-    if (!id[0] || strcmp(id, f->pub.connected_account_id) == 0) {
+    if (!id[0]) {
         fail_missing_name(f, f->connection, &e->why);
         return;
     }
