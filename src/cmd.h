@@ -11,8 +11,8 @@
 
 /* Options that every command understands. */
 struct ah_cmd_options {
-    bool open, json, emulate, no_trace, no_journal, quiet, verbose, verify, stream, color;
-    const char *approve;
+    bool open, json, emulate, no_trace, no_journal, quiet, verbose, verify, stream, color, go_on;
+    const char *approve, *session;
     const char *env_file, *user, *model, *project, *scripts_dir, *scenario;
     const char *tags[AH_OPTIONS_REPEAT_MAX + 1];
     const char *meta[AH_OPTIONS_REPEAT_MAX + 1]; /* "k=v" */
@@ -85,7 +85,7 @@ void ah_cmd_again_drop(struct ah_cmd_again *a);
 
 extern const struct ah_command ah_cmd_resume, ah_cmd_approve, ah_cmd_run, ah_cmd_demo, ah_cmd_emulate,
     ah_cmd_trace, ah_cmd_auth, ah_cmd_tools, ah_cmd_doctor, ah_cmd_scripts, ah_cmd_completion, ah_cmd_check,
-    ah_cmd_new, ah_cmd_config;
+    ah_cmd_new, ah_cmd_config, ah_cmd_session;
 
 /* In cmd_config.c, for completion: a name a line. */
 void ah_cmd_config_names(FILE *out);

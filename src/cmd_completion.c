@@ -20,7 +20,7 @@ static const struct ah_option options[] = {
      .kind = AH_OPTION_TEXT,
      .offset = offsetof(struct values, words),
      .argument = "KIND",
-     .help = "what the scripts ask for: connection, run or setting"},
+     .help = "what the scripts ask for: connection, run, session or setting"},
     {0},
 };
 
@@ -38,6 +38,20 @@ static void print_runs(struct ah_cmd_ctx *ctx)
     struct ah_store_filter newest = {.limit = RUNS_OFFERED};
     fputs("last\n", ctx->out);
     ah_store_runs(ctx->core->store, &newest, print_run, ctx, &err);
+    ah_err_drop(&err);
+}
+
+static int print_session(void *arg, const struct ah_store_session *session)
+{
+    const struct ah_cmd_ctx *ctx = arg;
+    fprintf(ctx->out, "%s\n", session->name);
+    return 0;
+}
+
+static void print_sessions(struct ah_cmd_ctx *ctx)
+{
+    struct ah_error err = {0};
+    ah_store_sessions(ctx->core->store, ctx->options->user, NULL, print_session, ctx, &err);
     ah_err_drop(&err);
 }
 
@@ -62,7 +76,7 @@ static int print_words(struct ah_cmd_ctx *ctx, const char *kind)
     static const struct {
         const char *kind;
         void (*print)(struct ah_cmd_ctx *);
-    } kinds[] = {{"connection", print_connections}, {"run", print_runs}};
+    } kinds[] = {{"connection", print_connections}, {"run", print_runs}, {"session", print_sessions}};
     int code = 0;
     if (strcmp(kind, "setting") == 0) {
         ah_cmd_config_names(ctx->out);
@@ -76,7 +90,7 @@ static int print_words(struct ah_cmd_ctx *ctx, const char *kind)
         ah_cmd_close(ctx);
         return code;
     }
-    return ah_cmd_usage(ctx, "--words takes connection, run or setting");
+    return ah_cmd_usage(ctx, "--words takes connection, run, session or setting");
 }
 
 static int run_completion(struct ah_cmd_ctx *ctx, int argc, char **argv)

@@ -188,6 +188,8 @@ int ah_cmd_run_script(struct ah_cmd_ctx *ctx, const struct ah_cmd_script *script
     struct ah_host_pair options[] = {
         {"model", o->model},
         {"approve", o->approve},
+        {"session", o->session},
+        {"continue", o->go_on ? "true" : NULL},
         {"json", o->json ? "true" : NULL},
         {"quiet", o->quiet ? "true" : NULL},
         {"stream", o->stream ? "true" : NULL},

@@ -1,6 +1,7 @@
 /* agenthost trace ls: the runs of this machine, chosen by what is known of them. The choosing is Lua
  * (scripts/reading/where.lua): an expression of the user's runs there, sandboxed. Changes nothing. */
 #include "clock.h"
+#include "cmd_columns.h"
 #include "cmd_trace.h"
 #include "json.h"
 #include "loop.h"
@@ -10,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LIMIT_MAX 100000
 #define SCAN_COUNT 10000 /* runs that are looked at when there is something to choose by */
@@ -38,14 +38,6 @@ struct listing {
     bool failed;
 };
 
-static void put_time(int64_t us, char *out, size_t size)
-{
-    time_t s = (time_t)(us / 1000000);
-    struct tm tm;
-    if (!localtime_r(&s, &tm) || strftime(out, size, "%Y-%m-%d %H:%M:%S", &tm) == 0)
-        snprintf(out, size, "-");
-}
-
 static void put_duration(const struct ah_store_run *run, char *out, size_t size)
 {
     int64_t us = run->ended - run->started;
@@ -57,33 +49,19 @@ static void put_duration(const struct ah_store_run *run, char *out, size_t size)
         snprintf(out, size, "%.1f s", (double)us / 1e6);
 }
 
-/* At most `columns` characters, so that rows stay in line. */
-static void put_cell(FILE *out, const char *text, int columns)
-{
-    int n = 0;
-    for (const char *p = text; *p && n < columns; n++) {
-        size_t bytes = 1;
-        while (((unsigned char)p[bytes] & 0xc0) == 0x80)
-            bytes++;
-        fwrite((unsigned char)*p < 0x20 ? "?" : p, 1, bytes, out);
-        p += bytes;
-    }
-    fprintf(out, "%*s  ", columns - n, "");
-}
-
 static void print_row(FILE *out, const struct ah_store_run *run, const char *delivery, const char *note)
 {
-    char started[32], duration[32], tokens[32] = "-", cost[32] = "-";
-    put_time(run->started, started, sizeof started);
+    char started[AH_COLUMNS_TIME_BYTES], duration[32], tokens[32] = "-", cost[32] = "-";
+    ah_cmd_columns_time(run->started, started);
     put_duration(run, duration, sizeof duration);
     if (run->totals.model_calls)
         snprintf(tokens, sizeof tokens, "%lld",
                  (long long)(run->totals.input_tokens + run->totals.output_tokens));
     if (run->totals.cost_known)
         snprintf(cost, sizeof cost, "$%.4f", run->totals.cost);
-    put_cell(out, run->id + strlen(run->id) - SHORT_N, SHORT_N);
-    put_cell(out, run->name, 24);
-    put_cell(out, *run->identifier ? run->identifier : "-", 16);
+    ah_cmd_columns_cell(out, run->id + strlen(run->id) - SHORT_N, SHORT_N);
+    ah_cmd_columns_cell(out, run->name, 24);
+    ah_cmd_columns_cell(out, *run->identifier ? run->identifier : "-", 16);
     fprintf(out, "%-19s  %9s  %8s  %9s  %-7s  %s%s%s\n", started, duration, tokens, cost, delivery,
             run->state == AH_RUN_DONE ? "" : ah_cmd_trace_state_name(run->state), *note ? " " : "", note);
 }

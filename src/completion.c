@@ -1,6 +1,6 @@
 /* What a shell offers after each word. Called by cmd_completion.c. The three scripts have one shape: walk over the words
  * before the cursor to learn which command they name and whether a value is awaited, then offer what the tables say.
- * Names of runs, connections and settings are asked from the program itself: `agenthost completion --words KIND`.
+ * Names of runs, sessions, connections and settings are asked from the program itself: `agenthost completion --words KIND`.
  * Must never run anything itself. */
 #include "completion.h"
 
@@ -21,6 +21,7 @@ static const char *kind_name(enum ah_complete kind)
                                         [AH_COMPLETE_DIR] = "dir",
                                         [AH_COMPLETE_CONNECTION] = "connection",
                                         [AH_COMPLETE_RUN] = "run",
+                                        [AH_COMPLETE_SESSION] = "session",
                                         [AH_COMPLETE_SETTING] = "setting",
                                         [AH_COMPLETE_COMMAND] = "command",
                                         [AH_COMPLETE_CHOICE] = "choice"};
@@ -124,7 +125,7 @@ static const char bash_tail[] =
     "    script) mapfile -t COMPREPLY < <(compgen -d -- \"$3\"; compgen -f -X '!*.lua' -- \"$3\") ;;\n"
     "    dir) mapfile -t COMPREPLY < <(compgen -d -- \"$3\") ;;\n"
     "    choice) mapfile -t COMPREPLY < <(compgen -W \"$choices\" -- \"$3\") ;;\n"
-    "    connection | run | setting)\n"
+    "    connection | run | session | setting)\n"
     "      mapfile -t COMPREPLY < <(compgen -W \"$(\"$1\" completion --words \"$2\" 2>/dev/null)\" -- "
     "\"$3\") ;;\n"
     "  esac\n"
@@ -232,7 +233,7 @@ static const char zsh_tail[] =
     "    script) _files -g '*.lua' ;;\n"
     "    dir) _files -/ ;;\n"
     "    choice) compadd -a choices ;;\n"
-    "    connection | run | setting) compadd -- ${(f)\"$($1 completion --words $2 2>/dev/null)\"} ;;\n"
+    "    connection | run | session | setting) compadd -- ${(f)\"$($1 completion --words $2 2>/dev/null)\"} ;;\n"
     "  esac\n"
     "}\n\n"
     "_agenthost() {\n"
@@ -303,6 +304,7 @@ static void put_fish_value(struct ah_buf *out, enum ah_complete kind, const char
         return;
     case AH_COMPLETE_CONNECTION:
     case AH_COMPLETE_RUN:
+    case AH_COMPLETE_SESSION:
     case AH_COMPLETE_SETTING:
         ah_buf_addf(out, " -f -a '(__agenthost_words %s)'", kind_name(kind));
         return;

@@ -21,6 +21,7 @@
 #include "lua_scalekit.h"
 #include "lua_schema.h"
 #include "lua_server.h"
+#include "lua_session.h"
 #include "lua_task.h"
 #include "lua_trace.h"
 #include "luajson.h"
@@ -196,6 +197,7 @@ static const struct ah_module modules[] = {
     {"host.schema", luaopen_host_schema},
     {"host.script", luaopen_host_script},
     {"host.server", luaopen_host_server},
+    {"host.session", luaopen_host_session},
     {"host.task", luaopen_host_task},
     {"host.trace", luaopen_host_trace},
     {NULL, NULL},

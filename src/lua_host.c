@@ -223,7 +223,16 @@ static int l_args(lua_State *L)
     return 1;
 }
 
-/* The flag wins over what the script says, and that over AGENTHOST_USER. */
+const char *ah_lua_host_identifier(lua_State *L)
+{
+    struct ah_run *run = ah_task_run(L);
+    if (script_of(L)->identifier)
+        return script_of(L)->identifier;
+    if (run && ah_run_identifier(run)[0])
+        return ah_run_identifier(run);
+    return ah_config_get(core_of(L)->config, "AGENTHOST_USER");
+}
+
 static int l_identifier(lua_State *L)
 {
     struct ah_run *run = ah_task_run(L);
@@ -234,12 +243,7 @@ static int l_identifier(lua_State *L)
         if (run && !flag && ah_run_set_identifier(run, given) != 0)
             return luaL_error(L, "out of memory");
     }
-    const char *now = flag;
-    if (!now && run && ah_run_identifier(run)[0])
-        now = ah_run_identifier(run);
-    if (!now)
-        now = ah_config_get(core_of(L)->config, "AGENTHOST_USER");
-    lua_pushstring(L, now);
+    lua_pushstring(L, ah_lua_host_identifier(L));
     return 1;
 }
 

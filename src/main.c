@@ -93,23 +93,10 @@ static const struct ah_command cmd_help = {.name = "help",
                                            .complete = AH_COMPLETE_COMMAND,
                                            .run = run_help};
 
-static const struct ah_command *const commands[] = {&ah_cmd_run,
-                                                    &ah_cmd_demo,
-                                                    &ah_cmd_emulate,
-                                                    &ah_cmd_resume,
-                                                    &ah_cmd_approve,
-                                                    &ah_cmd_trace,
-                                                    &ah_cmd_auth,
-                                                    &ah_cmd_tools,
-                                                    &ah_cmd_doctor,
-                                                    &ah_cmd_check,
-                                                    &ah_cmd_new,
-                                                    &ah_cmd_config,
-                                                    &ah_cmd_scripts,
-                                                    &ah_cmd_completion,
-                                                    &cmd_version,
-                                                    &cmd_help,
-                                                    NULL};
+static const struct ah_command *const commands[] = {
+    &ah_cmd_run,    &ah_cmd_demo,    &ah_cmd_emulate,    &ah_cmd_resume, &ah_cmd_approve, &ah_cmd_session,
+    &ah_cmd_trace,  &ah_cmd_auth,    &ah_cmd_tools,      &ah_cmd_doctor, &ah_cmd_check,   &ah_cmd_new,
+    &ah_cmd_config, &ah_cmd_scripts, &ah_cmd_completion, &cmd_version,   &cmd_help,       NULL};
 
 #define AT(field) offsetof(struct ah_cmd_options, field)
 static const struct ah_option common_options[] = {
@@ -170,6 +157,17 @@ static const struct ah_option common_options[] = {
      .argument = "NAME",
      .help = "the model (else the script's, else the prompt's, else gpt-4o)",
      .heading = "Options of runs"},
+    {.name = "--session",
+     .kind = AH_OPTION_TEXT,
+     .offset = AT(session),
+     .argument = "NAME",
+     .complete = AH_COMPLETE_SESSION,
+     .help = "the conversation that this run goes on with, or begins"},
+    {.name = "--continue",
+     .letter = 'c',
+     .kind = AH_OPTION_FLAG,
+     .offset = AT(go_on),
+     .help = "go on with this script's and user's last session; with --session: it must be there"},
     {.name = "--stream",
      .kind = AH_OPTION_FLAG,
      .offset = AT(stream),

@@ -19,10 +19,11 @@
 #include <stdint.h>
 
 struct ah_store; /* opaque, one per host */
+struct ah_json_writer;
 struct ah_loop;
 struct ah_log;
 
-#define AH_STORE_VERSION 2 /* PRAGMA user_version; older files are migrated, newer ones refused */
+#define AH_STORE_VERSION 3 /* PRAGMA user_version; older files are migrated, newer ones refused */
 
 /* --- opening ------------------------------------------------------------------------------- */
 
@@ -251,6 +252,65 @@ int ah_store_decide(struct ah_store *s, int64_t run, int64_t seq, enum ah_approv
 int ah_store_approvals(struct ah_store *s, int64_t run, int64_t seq, int limit,
                        int (*fn)(void *arg, const struct ah_store_approval *a), void *arg,
                        struct ah_error *err);
+
+/* --- sessions (store_session.c) ------------------------------------------------------------------- */
+/* A conversation that several runs go on with. Its messages are rows that are only added to, each naming the one
+ * before it; a session is a name for the newest of its rows. So a fork is another name for some row, and copies
+ * nothing. A step is what may end a conversation: one message, or an answer with the results of its calls. Each
+ * identifier has names of its own. All is written at once, and refused where the journal is in memory. */
+
+#define AH_SESSION_NAME_BYTES 100
+
+struct ah_store_session {
+    int64_t key, tip; /* tip: its newest row, 0 = none */
+    int64_t steps, started, used;
+    int64_t forked_at;                      /* the step that it was forked at, 0: it was begun */
+    char id[AH_UUID_BYTES];                 /* the thread's, in traces */
+    const char *identifier, *name, *script; /* "" = nobody's; of the run that began it */
+    const char *forked_from;                /* the name it had then; "" */
+    bool emulated;
+    bool busy; /* a run goes on with it now */
+};
+/* Newest use first. identifier, name NULL: all. */
+int ah_store_sessions(struct ah_store *s, const char *identifier, const char *name,
+                      int (*fn)(void *arg, const struct ah_store_session *session), void *arg,
+                      struct ah_error *err);
+/* As a JSON object: id, identifier, name, script, steps, started, used (seconds), emulated, busy, and of a fork
+ * forked_from, forked_at. */
+void ah_store_session_put(const struct ah_store_session *session, struct ah_json_writer *w);
+/* The one of this name; identifier NULL: anybody's. -1: AH_NOT_FOUND, AH_CONFIG when several fit. */
+int ah_store_session_find(struct ah_store *s, const char *identifier, const char *name,
+                          int (*fn)(void *arg, const struct ah_store_session *session), void *arg,
+                          struct ah_error *err);
+/* Takes the session for this process until it is closed; one that is not there is begun (identifier, name, script
+ * and emulated of `want`), or AH_NOT_FOUND with `must_exist`. AH_CONFIG: another process has it (code
+ * session_busy), or it began on the emulator and this run is real, or the other way round. */
+int ah_store_session_open(struct ah_store *s, const struct ah_store_session *want, bool must_exist,
+                          int64_t *key, struct ah_error *err);
+void ah_store_session_close(struct ah_store *s, int64_t key);
+
+struct ah_store_message {
+    int64_t step, at, run;
+    const char *body; /* JSON: a message; or an array, which stands for all that was before it */
+    size_t n;
+    bool same_step; /* of the message before it: a result of its call */
+};
+/* As a JSON object: step, at (seconds), and message, or messages. */
+void ah_store_message_put(const struct ah_store_message *m, struct ah_json_writer *w);
+/* Adds rows behind `tip`, all or none. AH_CONFIG: another process has the session (session_busy), or went on with
+ * it (session_moved). What is there already, because a process ended between this and its note, is not added
+ * again. */
+int ah_store_session_append(struct ah_store *s, int64_t key, int64_t tip, const struct ah_store_message *list,
+                            size_t count, int64_t *new_tip, struct ah_error *err);
+/* The rows up to `tip` in order. */
+int ah_store_session_read(struct ah_store *s, int64_t tip,
+                          int (*fn)(void *arg, const struct ah_store_message *m), void *arg,
+                          struct ah_error *err);
+/* at: the last step that it shares; 0: all. AH_CONFIG: the name is taken, or no such step. */
+int ah_store_session_fork(struct ah_store *s, int64_t key, int64_t at, const char *name,
+                          struct ah_error *err);
+/* The name, and the rows that nothing else leads to. AH_CONFIG: a process has it. */
+int ah_store_session_remove(struct ah_store *s, int64_t key, struct ah_error *err);
 
 /* --- sending (langsmith.c) ----------------------------------------------------------------------
  *

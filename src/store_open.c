@@ -49,6 +49,13 @@ static const char *const migrations[AH_STORE_VERSION] = {
     " sha256 TEXT NOT NULL, question TEXT NOT NULL, state INTEGER NOT NULL DEFAULT 0,"
     " reason TEXT NOT NULL DEFAULT '', decided INTEGER NOT NULL DEFAULT 0,"
     " PRIMARY KEY(run, seq)) WITHOUT ROWID;",
+    "CREATE TABLE session(key INTEGER PRIMARY KEY, id TEXT NOT NULL, identifier TEXT NOT NULL,"
+    " name TEXT NOT NULL, script TEXT NOT NULL, emulated INTEGER NOT NULL, started INTEGER NOT NULL,"
+    " used INTEGER NOT NULL, tip INTEGER NOT NULL DEFAULT 0, writer TEXT NOT NULL DEFAULT '',"
+    " forked_from TEXT NOT NULL DEFAULT '', forked_at INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE(identifier, name));"
+    "CREATE TABLE session_message(n INTEGER PRIMARY KEY, parent INTEGER NOT NULL, step INTEGER NOT NULL,"
+    " at INTEGER NOT NULL, run INTEGER NOT NULL, body TEXT NOT NULL);",
 };
 
 int ah_store_default_dir(char *out, size_t size, struct ah_error *err)
@@ -352,6 +359,9 @@ void ah_store_close(struct ah_store *s)
         ah_store_checkpoint_stop(s);
         if (s->leases)
             ah_sql_once(s, ah_sql_prepare(s, "UPDATE dest SET lease = '' WHERE lease = ?1", "t", s->live.id));
+        if (s->sessions)
+            ah_sql_once(
+                s, ah_sql_prepare(s, "UPDATE session SET writer = '' WHERE writer = ?1", "t", s->live.id));
         ah_store_close_db(s);
     }
     ah_live_close(&s->live);

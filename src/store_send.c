@@ -43,8 +43,7 @@ int64_t ah_store_dest_find(struct ah_store *s, const struct ah_store_where *wher
     return dest;
 }
 
-/* Whether the holder of a lease is gone. Inside a write transaction. */
-static bool lease_is_free(struct ah_store *s, const char *owner)
+bool ah_store_is_free(struct ah_store *s, const char *owner)
 {
     if (!*owner || strcmp(owner, s->live.id) == 0 || s->memory)
         return true;
@@ -68,7 +67,7 @@ int ah_store_lease(struct ah_store *s, int64_t dest, bool *got, struct ah_error 
         if (sqlite3_step(st) == SQLITE_ROW) {
             snprintf(owner, sizeof owner, "%s", ah_sql_text(st, 0));
             ah_sql_give(s, S_LEASE, st);
-            *got = lease_is_free(s, owner);
+            *got = ah_store_is_free(s, owner);
         } else {
             ah_sql_give(s, S_LEASE, st);
         }

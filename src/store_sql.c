@@ -2,6 +2,8 @@
  * answer. Called by store*.c; it must never begin or end a transaction by itself. */
 #include "store_sql.h"
 
+#include <unistd.h>
+
 static const char *const sql[S_COUNT] = {
     [S_BEGIN] = "BEGIN IMMEDIATE",
     [S_COMMIT] = "COMMIT",
@@ -166,6 +168,17 @@ int ah_sql_fail(struct ah_store *s, struct ah_error *err, int rc)
 int ah_sql_begin(struct ah_store *s)
 {
     return ah_sql_do(s, S_BEGIN, "");
+}
+
+int ah_sql_begin_wait(struct ah_store *s)
+{
+    int64_t until = ah_clock_mono_us() + AH_STORE_WAIT_MS * 1000;
+    int rc = ah_store_flush_wait(s, AH_STORE_WAIT_MS) == AH_STORE_BUSY ? SQLITE_BUSY : ah_sql_begin(s);
+    while (ah_sql_is_busy(rc) && ah_clock_mono_us() < until) {
+        usleep(AH_STORE_RETRY_MS * 1000);
+        rc = ah_sql_begin(s);
+    }
+    return rc;
 }
 
 int ah_sql_end(struct ah_store *s, int rc)

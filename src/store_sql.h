@@ -103,8 +103,8 @@ struct ah_store {
     bool telling; /* it runs */
     void (*on_commit)(void *arg, int64_t seq);
     void *on_commit_arg;
-    bool memory, safe_next, leases;
-    int reading; /* callbacks of reads are running: no flush from inside them */
+    bool memory, safe_next, leases, sessions; /* the last two: this process has some */
+    int reading;                              /* callbacks of reads are running: no flush from inside them */
     int wal_pages;
     int64_t queued_us; /* when the oldest event was queued */
     int64_t busy_us;   /* since when the file is locked; 0: it is not */
@@ -127,6 +127,7 @@ int ah_sql_once(struct ah_store *s, sqlite3_stmt *st);
 int ah_sql_ask(sqlite3 *db, const char *text, int64_t *out);
 int ah_sql_fail(struct ah_store *s, struct ah_error *err, int rc); /* -1, err filled */
 int ah_sql_begin(struct ah_store *s);
+int ah_sql_begin_wait(struct ah_store *s); /* the same, for AH_STORE_WAIT_MS, what is queued written before */
 int ah_sql_end(struct ah_store *s, int rc); /* commits when rc is SQLITE_OK, else rolls back */
 const char *ah_sql_text(sqlite3_stmt *st, int column);
 /* Numbers in few bytes. */
@@ -170,6 +171,8 @@ int ah_store_expand(struct ah_store *s, const char *body, size_t n, const unsign
 int ah_store_read_event(struct ah_store *s, sqlite3_stmt *st, struct ah_buf *body, struct ah_store_event *ev);
 
 /* --- store_send.c */
+/* Whether the process that holds something is gone. Inside a write transaction. */
+bool ah_store_is_free(struct ah_store *s, const char *owner);
 int ah_store_send_run(struct ah_store *s, int64_t run, const struct ah_store_where *where);
 
 /* --- store_gc.c */

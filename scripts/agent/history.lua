@@ -34,7 +34,18 @@ end
 
 local function append(self, message)
   self.list[#self.list + 1] = message
+  self.new[#self.new + 1] = message
   return self
+end
+
+-- What was added since this was asked last, without system messages; true: it stands for all that was before.
+function history:take_new()
+  local new, replaced = {}, self.replaced
+  for _, message in ipairs(self.new) do
+    if message.role ~= "system" then new[#new + 1] = message end
+  end
+  self.new, self.replaced = {}, false
+  return new, replaced
 end
 
 -- The system message is always the first one; giving it again replaces it (a prompt that was edited).
@@ -83,6 +94,7 @@ function history:replace(messages)
   local new, err = history.new(messages)
   if not new then return nil, err end
   self.list, self.order, self.pending = new.list, new.order, new.pending
+  self.new, self.replaced = table.move(new.list, 1, #new.list, 1, {}), true
   return self
 end
 
@@ -103,9 +115,10 @@ local adders = {
   tool = function(self, m) self:result(m.tool_call_id, m.content, m.name) end,
 }
 
--- A new conversation, or one that goes on from `messages` (of an earlier result). nil, err when they do not pair.
-function history.new(messages)
-  local self = setmetatable({ list = {}, order = {}, pending = {} }, history)
+-- A new conversation, or one that goes on from `messages` (of an earlier result). nil, err when they do not pair; with
+-- `cut`, calls at their end that have no result are answered with that text.
+function history.new(messages, cut)
+  local self = setmetatable({ list = {}, new = {}, order = {}, pending = {} }, history)
   for i, message in ipairs(messages or {}) do
     local add = type(message) == "table" and adders[message.role]
     local ok, why = false, "unknown role"
@@ -114,6 +127,8 @@ function history.new(messages)
       return errors.fail { kind = "invalid", message = ("messages[%d] cannot stand here: %s"):format(i, tostring(why)) }
     end
   end
+  self.new = {}
+  if cut then self:close(cut) end
   local left = self:waiting()
   if #left > 0 then
     return errors.fail {

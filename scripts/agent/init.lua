@@ -2,7 +2,7 @@
 -- and a script may run it itself: `local result, err = value:run("do this")`.
 --
 -- The pieces are files beside this one, each short and each replaceable: loop (ask, call, repeat), prompts, models,
--- connectors, accounts, offer, tools, parallel, limits, repeats, results, context, history, testing. A file of the same
+-- connectors, accounts, offer, tools, parallel, limits, repeats, results, context, history, session, testing. A file of the same
 -- name in your script's folder (agent/loop.lua) is found first.
 local host = require "host"
 local schema = require "host.schema"
@@ -23,6 +23,7 @@ local prices = require "agent.prices"
 local prompts = require "agent.prompts"
 local repeats = require "agent.repeats"
 local results = require "agent.results"
+local sessions = require "agent.session"
 local tools = require "agent.tools"
 
 local agent = {}
@@ -44,10 +45,11 @@ local spec_fields = {
   result_bytes = "count", -- of a tool's result that the model reads at once: 32768
   approve = "text", -- which calls a person must allow: see agent.policy; the flag --approve wins
   compact = "callable", -- what to do when the conversation is too long for the model: see agent.context
+  session = "text", -- the conversation to go on with, kept over several runs; the flag --session wins: see agent.session
   name = "text", tags = "strings", metadata = "table", -- how the run shows in traces
   on_event = "callable", -- called with { type = "step" | "answer" | "tool_call" | "tool_result", … }
 }
-local run_fields = { identifier = "text", messages = "list", variables = "table", park = "flag" }
+local run_fields = { identifier = "text", messages = "list", variables = "table", session = "text", park = "flag" }
 
 -- Whom this agent acts for: the one given to run; then the flag --user, the script, the run (AGENTHOST_USER). Or nil.
 local function identify(spec, opts)
@@ -129,7 +131,7 @@ local function ignore() end
 local methods = {}
 
 -- Runs the agent. input: the task, spec.input when nil. opts: identifier, variables, messages (of an earlier result, to
--- go on with it). Returns { answer, output, messages, steps, usage }; or nil, err.
+-- go on with it), session (a name: see agent.session). Returns { answer, output, messages, steps, usage }; or nil, err.
 function methods:run(input, opts)
   opts = opts or {}
   fields.check("run", opts, run_fields, 2)
@@ -143,10 +145,14 @@ function methods:run(input, opts)
   local who = identify(spec, opts)
   local prompt, err = prompts.open(spec.prompt, variables_of(spec, opts, who))
   if not prompt then return nil, err end
+  local kept <close>, why = sessions.open(spec, opts, who)
+  if kept == nil then return nil, why end
+  if kept and opts.messages then fields.blame("run: messages and a session cannot be given together", 2) end
   local talk
-  talk, err = history.new(opts.messages)
+  if kept then talk, err = history.new(kept:messages()) else talk, err = history.new(opts.messages) end
   if not talk then return nil, err end
   describe(spec, prompt:current().head, input)
+  if kept then kept:describe() end
   local box
   local patience = accounts.patience(spec.auth_timeout)
   box, err = open_tools(spec, who, input, patience)
@@ -160,6 +166,7 @@ function methods:run(input, opts)
     model = models.open(spec),
     prompt = prompt,
     history = talk:user(input),
+    session = kept,
     output = spec.output,
     tools = box,
     limits = limits.open(spec.limits, prices.cost),

@@ -1,6 +1,6 @@
 -- The loop, on one page: ask the model, run the tools that it calls, give it the results, until it answers in words.
 --
--- A run is { model, prompt, history, output, tools, limits, repeats, results, compact, identifier, on_event };
+-- A run is { model, prompt, history, session, output, tools, limits, repeats, results, compact, identifier, on_event };
 -- agent/init.lua puts it together. Returns { answer, output, messages, steps, usage }; or nil, err, with what there was
 -- in err.partial.
 local schema = require "host.schema"
@@ -14,6 +14,12 @@ local loop = {}
 
 local REPAIRS = 1 -- how often a model may be told that its answer does not fit the schema
 local BROKEN_ROUNDS = 2 -- how often in a row a model may be told that its calls cannot be read
+
+-- What is new in the conversation goes into the session, if there is one. true; or nil, err.
+local function keep(run)
+  if not run.session then return true end
+  return run.session:keep(run.history)
+end
 
 -- ## Asking
 
@@ -33,7 +39,9 @@ local function ask(run, step, last)
   local prompt = run.prompt:current()
   run.history:system(prompt.text)
   run.tools:refresh()
-  local model, err
+  local model, err = true, nil
+  if not last then model, err = keep(run) end -- the last words are not kept: a resumed run goes on before them
+  if not model then return nil, err end
   if last then
     model, err = run.model:without_calls(prompt, run.tools.list)
   else
@@ -53,6 +61,7 @@ local function ask(run, step, last)
   if answer or err.kind ~= "context_overflow" then return answer, err end
   local room
   room, err = make_room(run, err)
+  if room then room, err = keep(run) end
   if not room then return nil, err end
   question.messages = run.history:messages()
   return run.limits:ask(question, invoke)
@@ -173,6 +182,7 @@ function loop.run(run)
   local function stop(err)
     err = errors.of(err)
     run.history:close(NOT_RUN)
+    keep(run)
     said = last_words(run, step, err) or said
     err.partial = { answer = said, messages = run.history:messages(), steps = step, usage = run.limits.usage }
     return nil, err
@@ -187,6 +197,8 @@ function loop.run(run)
     answer, err = ask(run, step)
     if not answer then return stop(err) end
     run.history:answer(answer)
+    allowed, err = keep(run)
+    if not allowed then return stop(err) end
     run.on_event { type = "answer", message = answer }
     if answer.content and answer.content ~= "" then said = answer.content end
     if run.limits.unpriced then return stop(run.limits.unpriced) end

@@ -50,7 +50,7 @@ NOUNS = {
     "scripts": "ah_script_file",
     "replay": "ah_call",
     "server": "ah_exchange",
-    **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc effect".split()},
+    **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc effect session".split()},
     "store_sql": "ah_sql",
     "task": "ah_tasks",
     "trace": "ah_run ah_span ah_effect",

@@ -163,7 +163,7 @@ run resume last
 want_code 3
 want_err "still going on"
 
-begin "a journal of the version before is brought up to date, with its runs"
+begin "a journal of version 1 is brought up to date, with its runs"
 cat >parks.lua <<'LUA'
 require("host.run").park { kind = "needs_auth", message = "wait" }
 print "went on"
@@ -173,7 +173,8 @@ want_code 11
 python3 - <<'PY'
 import sqlite3
 db = sqlite3.connect("home/journal.db")
-db.executescript("drop table approval; alter table run drop column resumed_by; pragma user_version = 1;")
+db.executescript("drop table session; drop table session_message; drop table approval;"
+                 "alter table run drop column resumed_by; pragma user_version = 1;")
 PY
 run trace ls
 want_code 0
@@ -183,7 +184,7 @@ want_code 0
 want_out "went on"
 run approve
 want_code 0
-is "the version" "$(python3 -c 'import sqlite3; print(sqlite3.connect("home/journal.db").execute("pragma user_version").fetchone()[0])')" 2
+is "the version" "$(python3 -c 'import sqlite3; print(sqlite3.connect("home/journal.db").execute("pragma user_version").fetchone()[0])')" 3
 
 begin "two that resume the same run at once: one wins"
 cat >slow.lua <<'LUA'

@@ -16,6 +16,7 @@
 ---@field limits? agent.Limits
 ---@field auth_timeout? number seconds to wait for a user who must authorize; 300 at a terminal, else 0. Flag --auth-timeout
 ---@field result_bytes? integer of a tool's result that the model reads at once; 32768. The rest it reads with read_result
+---@field session? string the conversation to go on with, kept over several runs. Flags --session, --continue
 ---@field compact? fun(messages: table[], err: host.Error): table[] what to send when the conversation is too long for the model
 ---@field output? table JSON Schema that the answer must fit: result.output is the value
 ---@field name? string of the run, in traces
@@ -74,6 +75,7 @@
 ---@field identifier? string for this run; wins over everything
 ---@field variables? table<string, any>
 ---@field messages? table[] of an earlier result, to go on with it
+---@field session? string the conversation to go on with, kept over several runs
 
 ---@class agent.Usage
 ---@field input_tokens integer

@@ -22,9 +22,14 @@ function media.file(path) end
 ---@field list table[]
 local history = {}
 ---@param messages? table[]
+---@param cut? string the result of calls at the end that have none
 ---@return agent.history?
 ---@return host.Error?
-function history.new(messages) end
+function history.new(messages, cut) end
+---What was added since this was asked last; true: it stands for all that was before.
+---@return table[]
+---@return boolean?
+function history:take_new() end
 ---@param text string
 ---@return agent.history
 function history:system(text) end
@@ -166,7 +171,7 @@ function parallel.run(calls, class_of, run) end
 
 ---@class agent.loop
 local loop = {}
----@param run table { model, prompt, history, tools, limits, repeats, results, compact, identifier, on_event }
+---@param run table { model, prompt, history, session, tools, limits, repeats, results, compact, identifier, on_event }
 ---@return agent.Result?
 ---@return host.Error?
 function loop.run(run) end
