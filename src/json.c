@@ -549,9 +549,80 @@ static const char *skip_string(const char *p, const char *end)
     return end;
 }
 
+#ifdef __SSE2__
+/* Where in a container 64 bytes begin. */
+struct nesting {
+    size_t depth;
+    uint64_t in_string; /* all bits or none: the first byte is inside a string */
+    uint64_t escaped;   /* 1: the first byte stands behind a backslash */
+};
+
+/* A bit for each of 64 bytes that is `c`. */
+static inline uint64_t mark_bytes(const __m128i v[4], char c)
+{
+    const __m128i wanted = _mm_set1_epi8(c);
+    uint64_t marks = 0;
+    for (int i = 0; i < 4; i++)
+        marks |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v[i], wanted)) << (16 * i);
+    return marks;
+}
+
+/* Bits of what stands behind a backslash that is not itself escaped. */
+static inline uint64_t mark_escaped(uint64_t slashes, uint64_t *carried)
+{
+    uint64_t escaped = *carried;
+    *carried = 0;
+    for (slashes &= ~escaped; slashes;) {
+        uint64_t first = slashes & -slashes;
+        escaped |= first << 1;
+        *carried = first >> 63;
+        slashes &= ~(first | first << 1);
+    }
+    return escaped;
+}
+
+/* Bits from each opening quote to before its closing one. */
+static inline uint64_t mark_strings(uint64_t quotes)
+{
+    for (unsigned by = 1; by < 64; by *= 2)
+        quotes ^= quotes << by;
+    return quotes;
+}
+
+/* Behind the bracket that ends the container, when it is among the 64 bytes at p; else NULL. */
+static inline const char *skip_block(const char *p, struct nesting *at)
+{
+    __m128i v[4];
+    memcpy(v, p, sizeof v);
+    uint64_t slashes = mark_bytes(v, '\\');
+    uint64_t escaped = slashes | at->escaped ? mark_escaped(slashes, &at->escaped) : 0;
+    uint64_t strings = mark_strings(mark_bytes(v, '"') & ~escaped) ^ at->in_string;
+    at->in_string = 0 - (strings >> 63);
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm_or_si128(v[i], _mm_set1_epi8(0x20)); /* [ and ] become { and } */
+    uint64_t closing = mark_bytes(v, '}') & ~strings;
+    for (uint64_t left = closing | (mark_bytes(v, '{') & ~strings); left; left &= left - 1) {
+        if (!(closing & left & -left))
+            at->depth++;
+        else if (--at->depth == 0)
+            return p + __builtin_ctzll(left) + 1;
+    }
+    return NULL;
+}
+#endif
+
 static const char *skip_container(const char *p, const char *end)
 {
     size_t depth = 0;
+#ifdef __SSE2__
+    struct nesting at = {0};
+    for (const char *behind; end - p >= 64; p += 64)
+        if ((behind = skip_block(p, &at)))
+            return behind;
+    if (at.in_string) /* p is the string's first byte, as it were */
+        p = skip_string(at.escaped ? p : p - 1, end);
+    depth = at.depth;
+#endif
     while (p < end) {
         switch (*p) {
         case '"':

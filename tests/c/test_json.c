@@ -669,6 +669,34 @@ static void the_locale_does_not_matter(void **state)
         skip(); /* no such locale is installed */
 }
 
+/* What looks like an end inside of a container, at every place of the blocks that are looked at together. */
+static void containers_end_where_they_end(void **state)
+{
+    (void)state;
+    static const char *const insides[] = {
+        "\"]\"",
+        "\"}\\\"]\"",
+        "\"\\\\\",[]",
+        "\"\\\\\\\"]\\\\\"",
+        "{\"]\":[{}],\"\\\"\":\"[\"}",
+        "[[[[]]],{}]",
+        "\"\\\\\",\"\\\"]\"",
+        "\"\\u005b[\"",
+        "\"\\\"\\\"\\\"\\\\]\",1",
+    };
+    char text[512];
+    for (size_t i = 0; i < sizeof insides / sizeof *insides; i++)
+        for (int before = 0; before < 140; before++)
+            for (int after = 0; after < 140; after += 23) {
+                snprintf(text, sizeof text, "[[\"%*s\",%s,\"%*s\"],7]", before, "", insides[i], after, "");
+                struct ah_json v = ah_json_at(parse(text), 0);
+                assert_int_equal(v.n, strlen(text) - 4);
+                assert_true(ah_json_count(v) >= 3);
+                int64_t seven = 0;
+                assert_true(ah_json_int(ah_json_at(parse(text), 1), &seven) && seven == 7);
+            }
+}
+
 static void secrets_are_masked_in_the_same_pass(void **state)
 {
     (void)state;
@@ -715,6 +743,7 @@ int main(void)
         cmocka_unit_test(forty_megabytes),
         cmocka_unit_test(ranges),
         cmocka_unit_test(tokens),
+        cmocka_unit_test(containers_end_where_they_end),
         cmocka_unit_test(strings),
         cmocka_unit_test(copies_are_cut_at_characters),
         cmocka_unit_test(integers),
