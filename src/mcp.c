@@ -434,6 +434,25 @@ static void start_http(struct call *c, const struct ah_http_req *req)
     end_exchange(c);
 }
 
+/* The deadline is ours: libcurl's limits only end what we forgot. */
+static struct ah_http_req exchange_request(struct call *c, const char *method, const char *url,
+                                           struct headers *h)
+{
+    int64_t ms = c->timeout_ms + RETRY_MAX_MS;
+    return (struct ah_http_req){.method = method,
+                                .url = url,
+                                .headers = h->list,
+                                .header_count = end_headers(h, c->m),
+                                .stream = true,
+                                .refuse_redirects = true,
+                                .total_ms = ms,
+                                .first_byte_ms = ms,
+                                .idle_ms = ms,
+                                .retry = {.max = -1},
+                                .on_data = on_data,
+                                .arg = c};
+}
+
 static void post_exchange(struct call *c, const struct ah_buf *body)
 {
     struct ah_mcp *m = c->m;
@@ -449,24 +468,11 @@ static void post_exchange(struct call *c, const struct ah_buf *body)
         end_exchange(c);
         return;
     }
-    struct ah_http_req req = {
-        .method = "POST",
-        .url = m->post_url ? m->post_url : m->url,
-        .headers = h.list,
-        .header_count = end_headers(&h, m),
-        .body = body->p,
-        .body_n = body->n,
-        .has_body = true,
-        .idempotent = c->effect_class != AH_EFFECT_UNSAFE,
-        .stream = true,
-        .refuse_redirects = true,
-        .total_ms = c->timeout_ms + RETRY_MAX_MS, /* the deadline is ours */
-        .first_byte_ms = c->timeout_ms + RETRY_MAX_MS,
-        .idle_ms = c->timeout_ms + RETRY_MAX_MS,
-        .retry = {.max = -1},
-        .on_data = on_data,
-        .arg = c,
-    };
+    struct ah_http_req req = exchange_request(c, "POST", m->post_url ? m->post_url : m->url, &h);
+    req.body = body->p;
+    req.body_n = body->n;
+    req.has_body = true;
+    req.idempotent = c->effect_class != AH_EFFECT_UNSAFE;
     start_http(c, &req);
     ah_buf_drop(&h.text);
 }
@@ -481,20 +487,7 @@ static void on_resume(struct ah_timer *t)
     add_protocol(&h, c->m, false);
     if (c->last_id[0])
         add_header(&h, "Last-Event-ID", c->last_id);
-    struct ah_http_req req = {
-        .method = "GET",
-        .url = c->m->url,
-        .headers = h.list,
-        .header_count = end_headers(&h, c->m),
-        .stream = true,
-        .refuse_redirects = true,
-        .total_ms = c->timeout_ms + RETRY_MAX_MS,
-        .first_byte_ms = c->timeout_ms + RETRY_MAX_MS,
-        .idle_ms = c->timeout_ms + RETRY_MAX_MS,
-        .retry = {.max = -1},
-        .on_data = on_data,
-        .arg = c,
-    };
+    struct ah_http_req req = exchange_request(c, "GET", c->m->url, &h);
     start_http(c, &req);
     ah_buf_drop(&h.text);
 }

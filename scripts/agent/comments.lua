@@ -24,11 +24,14 @@ local function fault(text, ...) error(text:format(...), 0) end
 
 local function trim(s) return s:match "^%s*(.-)%s*$" end
 
--- Splits at a separator that is not inside quotes or brackets.
-local function split(text, separator)
-  local parts, depth, quote, from = {}, 0, nil, 1
-  for i = 1, #text do
+-- Each character with its place, and whether it stands outside of quotes and brackets.
+local function characters(text)
+  local depth, quote, i = 0, nil, 0
+  return function()
+    i = i + 1
     local c = text:sub(i, i)
+    if c == "" then return nil end
+    local outside = quote == nil and depth == 0
     if quote then
       if c == quote then quote = nil end
     elseif c == '"' or c == "'" then
@@ -37,7 +40,16 @@ local function split(text, separator)
       depth = depth + 1
     elseif c == "}" or c == ")" then
       depth = depth - 1
-    elseif c == separator and depth == 0 then
+    end
+    return i, c, outside
+  end
+end
+
+-- Splits at a separator that is not inside quotes or brackets.
+local function split(text, separator)
+  local parts, from = {}, 1
+  for i, c, outside in characters(text) do
+    if outside and c == separator then
       parts[#parts + 1] = trim(text:sub(from, i - 1))
       from = i + 1
     end
@@ -104,22 +116,12 @@ function parse_type(text, depth)
     .. "a schema with parameters = { … }", text)
 end
 
--- The type at the beginning of a text, up to the first blank outside of quotes and brackets; and what follows.
+-- The type at the beginning of a text, up to the first blank outside of quotes and brackets that joins no union; and
+-- what follows.
 local function take_type(text)
-  local depth, quote = 0, nil
-  for i = 1, #text do
-    local c = text:sub(i, i)
-    if quote then
-      if c == quote then quote = nil end
-    elseif c == '"' or c == "'" then
-      quote = c
-    elseif c == "{" or c == "(" then
-      depth = depth + 1
-    elseif c == "}" or c == ")" then
-      depth = depth - 1
-    elseif c:match "%s" and depth == 0 and not text:sub(i):match "^%s*|" and not text:sub(1, i):match "|%s*$" then
-      return text:sub(1, i - 1), trim(text:sub(i))
-    end
+  for i, c, outside in characters(text) do
+    local joins = text:sub(i):match "^%s*|" or text:sub(1, i):match "|%s*$"
+    if outside and c:match "%s" and not joins then return text:sub(1, i - 1), trim(text:sub(i)) end
   end
   return text, ""
 end
