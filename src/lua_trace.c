@@ -532,7 +532,7 @@ static int l_tags(lua_State *L)
         luaL_checkstring(L, i);
     struct ah_run *run = ah_task_run(L);
     for (int i = 1; run && i <= n; i++)
-        ah_span_tag(ah_run_root(run), lua_tostring(L, i));
+        ah_run_add_tags(run, (const char *const[]){lua_tostring(L, i), NULL});
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "http.h"
 #include "log.h"
+#include "secret.h"
 #include "url.h"
 
 #include <stdio.h>
@@ -13,6 +14,8 @@
 #include <strings.h>
 
 #define DEFAULT_BASE "https://api.openai.com/v1"
+#define TAG_BYTES 256
+#define TAGS_BYTES 2048 /* of the whole list; servers bound their headers */
 
 void ah_oatarget_drop(struct ah_oatarget *t)
 {
@@ -149,6 +152,7 @@ void ah_oaheaders_drop(struct ah_oaheaders *h)
     if (h->bearer.p)
         explicit_bzero(h->bearer.p, h->bearer.n);
     ah_buf_drop(&h->bearer);
+    ah_buf_drop(&h->tags);
     free(h->custom);
 }
 
@@ -192,21 +196,48 @@ static int add_custom(struct ah_oaheaders *h, const char *text, struct ah_error 
     return 0;
 }
 
-int ah_oaheaders_make(struct ah_oaheaders *h, struct ah_core *core, const struct ah_oatarget *t, bool stream,
-                      bool has_body, const char *span_id, struct ah_error *err)
+/* Whether a tag can stand in a list with commas, in one line that every server reads alike. */
+static bool is_plain(const char *tag)
+{
+    for (const char *p = tag; *p; p++)
+        if (*p < ' ' || *p > '~' || *p == ',')
+            return false;
+    return *tag != '\0';
+}
+
+/* For LiteLLM's own books: what was spent for what. A tag that cannot be written there is left out. */
+static int add_tags(struct ah_oaheaders *h, struct ah_json tags, const struct ah_secrets *secrets)
+{
+    char tag[TAG_BYTES];
+    for (struct ah_json_iter it = ah_json_iter(tags); ah_json_next(&it);) {
+        if (it.value.n > sizeof tag - 1)
+            continue; /* cut, it would be another tag */
+        ah_json_copy(it.value, tag, sizeof tag);
+        ah_secret_mask_str(secrets, tag, sizeof tag);
+        if (is_plain(tag) && h->tags.n + strlen(tag) < TAGS_BYTES)
+            ah_buf_addf(&h->tags, h->tags.n ? ",%s" : "%s", tag);
+    }
+    return h->tags.failed ? -1 : 0;
+}
+
+int ah_oaheaders_make(struct ah_oaheaders *h, struct ah_core *core, const struct ah_oatarget *t,
+                      const struct ah_oaheaders_of *of, struct ah_error *err)
 {
     struct ah_config *config = core->config;
     memset(h, 0, sizeof *h);
     ah_buf_init(&h->bearer, AH_HTTP_HEADER_BYTES);
-    if (t->key && ah_buf_addf(&h->bearer, "Bearer %s", t->key) != 0)
+    ah_buf_init(&h->tags, AH_HTTP_HEADER_BYTES);
+    if ((t->key && ah_buf_addf(&h->bearer, "Bearer %s", t->key) != 0) ||
+        (t->litellm && add_tags(h, of->tags, core->secrets) != 0))
         return fail_memory(err);
-    if (set_header(h, "Content-Type", has_body ? "application/json" : NULL, err) != 0 ||
-        set_header(h, "Accept", stream ? "text/event-stream, application/json" : "application/json", err) !=
-            0 ||
+    if (set_header(h, "Content-Type", of->has_body ? "application/json" : NULL, err) != 0 ||
+        set_header(h, "Accept", of->stream ? "text/event-stream, application/json" : "application/json",
+                   err) != 0 ||
         set_header(h, "Authorization", h->bearer.p, err) != 0 ||
         set_header(h, "OpenAI-Organization", ah_config_get(config, "OPENAI_ORG_ID"), err) != 0 ||
         set_header(h, "OpenAI-Project", ah_config_get(config, "OPENAI_PROJECT_ID"), err) != 0 ||
-        set_header(h, "x-litellm-call-id", t->litellm ? span_id : NULL, err) != 0)
+        set_header(h, "x-litellm-call-id", t->litellm ? of->span_id : NULL, err) != 0 ||
+        set_header(h, "x-litellm-tags", h->tags.p, err) != 0)
         return -1;
     return add_custom(h, ah_config_get(config, "OPENAI_CUSTOM_HEADERS"), err);
 }

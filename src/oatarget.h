@@ -7,6 +7,7 @@
 #include "core.h"
 #include "err.h"
 #include "http.h"
+#include "json.h"
 #include "provider.h"
 
 struct ah_oatarget {
@@ -27,11 +28,18 @@ struct ah_oaheaders {
     struct ah_http_header list[AH_OAHEADERS_COUNT];
     size_t count;
     struct ah_buf bearer; /* "Bearer KEY" */
+    struct ah_buf tags;   /* "one,two" */
     char *custom;         /* OPENAI_CUSTOM_HEADERS, cut into strings */
 };
-/* They borrow from the settings, the target and span_id. Drop them also after -1. */
-int ah_oaheaders_make(struct ah_oaheaders *h, struct ah_core *core, const struct ah_oatarget *t, bool stream,
-                      bool has_body, const char *span_id, struct ah_error *err);
+/* What a call is, for its headers. */
+struct ah_oaheaders_of {
+    bool stream, has_body;
+    const char *span_id; /* "" = none */
+    struct ah_json tags; /* an array, for LiteLLM */
+};
+/* They borrow from the settings, the target and of->span_id. Drop them also after -1. */
+int ah_oaheaders_make(struct ah_oaheaders *h, struct ah_core *core, const struct ah_oatarget *t,
+                      const struct ah_oaheaders_of *of, struct ah_error *err);
 void ah_oaheaders_drop(struct ah_oaheaders *h);
 
 #endif

@@ -459,7 +459,7 @@ static int write_body(const struct call *c, struct ah_buf *to)
     if (c->body.type == AH_JSON_NONE)
         return 0;
     if (c->endpoint->responses)
-        return ah_responses_write(c->body, c->stream, to);
+        return ah_responses_write(&c->provider, c->body, c->stream, to);
     if (c->endpoint->talks)
         return ah_provider_write(&c->provider, c->body, c->stream, to);
     if (c->endpoint->type == AH_SPAN_EMBEDDING)
@@ -509,6 +509,18 @@ static int send_queued(struct call *c, const struct ah_buf *body, const struct a
     return 0;
 }
 
+static int make_headers(const struct call *c, bool has_body, struct ah_oaheaders *h, struct ah_error *err)
+{
+    struct ah_buf tags;
+    ah_buf_init(&tags, AH_HTTP_HEADER_BYTES);
+    ah_run_tags(c->run, c->span, &tags);
+    struct ah_oaheaders_of of = {
+        c->stream, has_body, ah_span_id(c->span), {tags.p, tags.n, tags.n ? AH_JSON_ARRAY : AH_JSON_NONE}};
+    int rc = ah_oaheaders_make(h, c->o->core, &c->target, &of, err);
+    ah_buf_drop(&tags);
+    return rc;
+}
+
 /* The intent is journalled before the request is queued: the loop commits between the two. */
 static int send_body(struct call *c, const struct ah_buf *body, struct ah_error *err)
 {
@@ -524,7 +536,7 @@ static int send_body(struct call *c, const struct ah_buf *body, struct ah_error 
     if (rc != 0)
         ah_err_move(err, &why);
     if (rc == 0)
-        rc = ah_oaheaders_make(&h, c->o->core, &c->target, c->stream, body->n != 0, ah_span_id(c->span), err);
+        rc = make_headers(c, body->n != 0, &h, err);
     if (rc == 0)
         rc = send_queued(c, body, &h, err);
     ah_oaheaders_drop(&h);

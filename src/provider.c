@@ -21,6 +21,8 @@ static const struct ah_provider rows[] = {
     {"vllm", AH_PROVIDER_AS_GIVEN, AH_PROVIDER_FIRST, true, true, true, false, true, true},
     {"openrouter", AH_PROVIDER_AS_GIVEN, AH_PROVIDER_AS_GIVEN, true, true, true, true, true, false},
     {"deepseek", AH_PROVIDER_FIRST, AH_PROVIDER_FIRST, true, false, false, false, true, false},
+    /* Refuses each parameter that it does not know. */
+    {"mistral", AH_PROVIDER_FIRST, AH_PROVIDER_FIRST, false, true, true, true, true, false},
     {"other", AH_PROVIDER_AS_GIVEN, AH_PROVIDER_FIRST, true, true, true, true, true, true},
 };
 
@@ -45,18 +47,27 @@ bool ah_provider_is_openai(struct ah_url_part host)
     return host_is(host, "api.openai.com"); /* also the hosts of a region: us.api.openai.com */
 }
 
+/* Servers that their address gives away: by host, or by the port that is their default. */
+static const struct {
+    const char *host; /* NULL: any */
+    int port;
+    const char *name;
+} known[] = {
+    {"api.openai.com", 0, "openai"},
+    {"openai.azure.com", 0, "openai"},
+    {"openrouter.ai", 0, "openrouter"},
+    {"api.deepseek.com", 0, "deepseek"},
+    {"api.mistral.ai", 0, "mistral"},
+    {NULL, 11434, "ollama"},
+    {NULL, 4000, "litellm"},
+};
+
 const struct ah_provider *ah_provider_of(const struct ah_url *base)
 {
-    const char *name = "other";
-    if (ah_provider_is_openai(base->host))
-        name = "openai";
-    else if (host_is(base->host, "openrouter.ai"))
-        name = "openrouter";
-    else if (host_is(base->host, "api.deepseek.com"))
-        name = "deepseek";
-    else if (base->port == 11434)
-        name = "ollama";
-    return ah_provider_named(name);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].host ? host_is(base->host, known[i].host) : base->port == known[i].port)
+            return ah_provider_named(known[i].name);
+    return ah_provider_named("other");
 }
 
 /* --- switches by name ------------------------------------------------------------------------------ */
@@ -85,7 +96,7 @@ static int set_row(struct ah_provider *p, struct ah_json name, struct ah_error *
     if (!row)
         return ah_err_set(err, AH_INVALID,
                           "provider: there is no '%s'; there are openai, litellm, ollama, llama.cpp, vllm, "
-                          "openrouter, deepseek and other",
+                          "openrouter, deepseek, mistral and other",
                           text);
     *p = *row;
     return 0;

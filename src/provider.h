@@ -29,7 +29,7 @@ struct ah_provider {
     bool base64;              /* embeddings may be asked for as base64 */
 };
 
-/* NULL: no such row. "openai", "litellm", "ollama", "llama.cpp", "vllm", "openrouter", "deepseek", "other". */
+/* NULL: no such row. "openai", "litellm", "ollama", "llama.cpp", "vllm", "openrouter", "deepseek", "mistral", "other". */
 const struct ah_provider *ah_provider_named(const char *name);
 /* By host and port; `other` for all that is not known. */
 const struct ah_provider *ah_provider_of(const struct ah_url *base);

@@ -131,8 +131,9 @@ static void put_message(struct ah_json_writer *w, struct ah_json m)
 
 /* --- requests: the rest -------------------------------------------------------------------------------- */
 
-/* {"type","function":{...}} without the wrapping; strict is always said: its default is another here. */
-static void put_tool(struct ah_json_writer *w, struct ah_json tool)
+/* {"type","function":{...}} without the wrapping; strict is always said to who knows it: its default is another
+ * here. */
+static void put_tool(struct ah_json_writer *w, struct ah_json tool, bool knows_strict)
 {
     struct ah_json f = ah_json_get(tool, "function"), strict = ah_json_get(f, "strict");
     if (f.type != AH_JSON_OBJECT) {
@@ -144,8 +145,10 @@ static void put_tool(struct ah_json_writer *w, struct ah_json tool)
     put_pair(w, "name", ah_json_get(f, "name"));
     put_pair(w, "description", ah_json_get(f, "description"));
     put_pair(w, "parameters", ah_json_get(f, "parameters"));
-    ah_json_key(w, "strict");
-    ah_json_put_bool(w, strict.type == AH_JSON_TRUE);
+    if (knows_strict) {
+        ah_json_key(w, "strict");
+        ah_json_put_bool(w, strict.type == AH_JSON_TRUE);
+    }
     ah_json_end_object(w);
 }
 
@@ -217,7 +220,7 @@ static void put_state(struct ah_json_writer *w, struct ah_json chat)
     }
 }
 
-int ah_responses_write(struct ah_json chat, bool stream, struct ah_buf *to)
+static int write_response(struct ah_json chat, bool knows_strict, bool stream, struct ah_buf *to)
 {
     struct ah_json found[SPECIAL_COUNT];
     struct ah_json_writer w;
@@ -248,7 +251,7 @@ int ah_responses_write(struct ah_json chat, bool stream, struct ah_buf *to)
         ah_json_key(&w, "tools");
         ah_json_array(&w);
         for (struct ah_json_iter it = ah_json_iter(found[TOOLS]); ah_json_next(&it);)
-            put_tool(&w, it.value);
+            put_tool(&w, it.value, knows_strict);
         ah_json_end_array(&w);
     }
     if (found[CHOICE].type != AH_JSON_NONE)
@@ -259,6 +262,22 @@ int ah_responses_write(struct ah_json chat, bool stream, struct ah_buf *to)
     }
     ah_json_end_object(&w);
     return to->failed ? -1 : 0;
+}
+
+/* Roles, `strict` and parallel_tool_calls are the server's; the names of limits and the forms of content and
+ * schemas are this API's own, whoever speaks it. */
+int ah_responses_write(const struct ah_provider *p, struct ah_json chat, bool stream, struct ah_buf *to)
+{
+    struct ah_provider here = *p;
+    struct ah_buf b;
+    here.max_tokens = AH_PROVIDER_AS_GIVEN;
+    here.null_content = here.nested_schema = true;
+    ah_buf_init(&b, to->max);
+    int rc = ah_provider_write(&here, chat, false, &b);
+    if (rc == 0)
+        rc = write_response((struct ah_json){b.p, b.n, AH_JSON_OBJECT}, p->strict, stream, to);
+    ah_buf_drop(&b);
+    return rc;
 }
 
 /* --- answers: chunks of a chat ---------------------------------------------------------------------------- */

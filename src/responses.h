@@ -7,9 +7,10 @@
 #define AH_RESPONSES_H
 
 #include "chat.h"
+#include "provider.h"
 
-/* A chat request as a request for a response. -1: `to` is full. */
-int ah_responses_write(struct ah_json chat, bool stream, struct ah_buf *to);
+/* A chat request as a request for a response, as this server takes it. -1: `to` is full. */
+int ah_responses_write(const struct ah_provider *p, struct ah_json chat, bool stream, struct ah_buf *to);
 
 #define AH_RESPONSES_ITEMS_COUNT 256
 /* One answer that comes as events. */

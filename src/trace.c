@@ -73,6 +73,7 @@ struct ah_run {
     bool sampled, wanted, kept_local; /* wanted: it would be sent, as far as its start says */
     struct cleaner *cleaner;
     struct ah_buf inputs; /* what the root began with */
+    struct ah_buf tags;   /* members of a JSON array, where there is no root that has them */
     struct ah_span *root, *open;
     struct ah_run_totals totals;
 };
@@ -382,6 +383,7 @@ void ah_run_unref(struct ah_run *run)
     free(run->example);
     unref_cleaner(run->cleaner);
     ah_buf_drop(&run->inputs);
+    ah_buf_drop(&run->tags);
     free(run);
 }
 
@@ -616,19 +618,23 @@ void ah_span_extra(struct ah_span *span, const char *key, const char *json, size
         set_member(&span->extra, key, json, n);
 }
 
-void ah_span_tag(struct ah_span *span, const char *tag)
+static void add_tag(struct ah_buf *tags, const char *tag)
 {
-    if (!is_open(span) || !tag)
-        return;
     struct ah_buf quoted;
     ah_buf_init(&quoted, SMALL_BYTES);
     ah_json_quote(&quoted, tag, strlen(tag));
-    if (!quoted.failed && (!span->tags.n || !memmem(span->tags.p, span->tags.n, quoted.p, quoted.n))) {
-        if (span->tags.n)
-            ah_buf_addc(&span->tags, ',');
-        ah_buf_add(&span->tags, quoted.p, quoted.n);
+    if (!quoted.failed && (!tags->n || !memmem(tags->p, tags->n, quoted.p, quoted.n))) {
+        if (tags->n)
+            ah_buf_addc(tags, ',');
+        ah_buf_add(tags, quoted.p, quoted.n);
     }
     ah_buf_drop(&quoted);
+}
+
+void ah_span_tag(struct ah_span *span, const char *tag)
+{
+    if (is_open(span) && tag)
+        add_tag(&span->tags, tag);
 }
 
 void ah_span_event(struct ah_span *span, const char *name)
@@ -902,6 +908,7 @@ static struct ah_run *new_run(struct ah_trace *t, const struct ah_run_opts *opts
     run->refs = 1;
     run->trace = t;
     run->traced = opts->traced;
+    ah_buf_init(&run->tags, SMALL_BYTES);
     run->start_us = wall_now(t);
     run->key = ah_store_new_key(t->store);
     ah_ids_uuid7(ah_loop_ids(t->core->loop), run->start_us, run->id);
@@ -963,6 +970,8 @@ struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, 
     t->runs++;
     if (run->traced)
         start_root(run, opts);
+    else
+        ah_run_add_tags(run, opts->tags);
     return run;
 }
 
@@ -1114,8 +1123,20 @@ int ah_run_set_identifier(struct ah_run *run, const char *identifier)
 
 void ah_run_add_tags(struct ah_run *run, const char *const *tags)
 {
-    for (; tags && *tags; tags++)
-        ah_span_tag(run->root, *tags);
+    for (; tags && *tags; tags++) {
+        if (run->root)
+            ah_span_tag(run->root, *tags);
+        else if (!run->ended)
+            add_tag(&run->tags, *tags);
+    }
+}
+
+void ah_run_tags(const struct ah_run *run, const struct ah_span *span, struct ah_buf *to)
+{
+    const struct ah_span *from = span ? span : run ? run->root : NULL;
+    const struct ah_buf *tags = from ? &from->tags : run ? &run->tags : NULL;
+    if (tags && tags->n)
+        ah_buf_addf(to, "[%s]", ah_buf_str(tags));
 }
 
 void ah_run_add_metadata(struct ah_run *run, const char *json, size_t n)

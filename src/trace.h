@@ -64,7 +64,10 @@ const char *ah_run_id(const struct ah_run *run);         /* UUID: root span id, 
 const char *ah_run_trace_id(const struct ah_run *run);   /* the same, but for runs with a parent elsewhere */
 const char *ah_run_identifier(const struct ah_run *run); /* "" = none */
 int ah_run_set_identifier(struct ah_run *run, const char *identifier);
-void ah_run_add_tags(struct ah_run *run, const char *const *tags);        /* before it ends */
+void ah_run_add_tags(struct ah_run *run, const char *const *tags); /* before it ends */
+/* A JSON array, or nothing: the tags of `span`, which has its parents' too, or, where there is no span (NULL, or
+ * the run is not traced), those of the run. Not masked. */
+void ah_run_tags(const struct ah_run *run, const struct ah_span *span, struct ah_buf *to);
 void ah_run_add_metadata(struct ah_run *run, const char *json, size_t n); /* merged by key */
 void ah_run_set_name(struct ah_run *run, const char *name);
 /* From now on what is sent and shown of the run's spans is what `fn` makes of it: `what` is "inputs", "outputs",

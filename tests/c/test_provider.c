@@ -35,7 +35,9 @@ static void test_known_by_url(void **state)
         {"https://api.openai.com/v1", "openai"},        {"https://us.api.openai.com/v1", "openai"},
         {"https://xapi.openai.com/v1", "other"},        {"http://localhost:11434/v1", "ollama"},
         {"https://openrouter.ai/api/v1", "openrouter"}, {"https://api.deepseek.com", "deepseek"},
-        {"http://127.0.0.1:8000/v1", "other"},
+        {"http://127.0.0.1:8000/v1", "other"},          {"https://api.mistral.ai/v1", "mistral"},
+        {"http://127.0.0.1:4000", "litellm"},           {"https://a.openai.azure.com/openai/v1", "openai"},
+        {"https://api.mistral.ai.example/v1", "other"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ah_url url;

@@ -5,6 +5,7 @@ local json = require "host.json"
 local openai = require "host.openai"
 local server = require "host.server"
 local task = require "host.task"
+local trace = require "host.trace"
 
 -- A far end that answers by fn(request, n); options for calls to it, and what it saw.
 local function with(fn, use)
@@ -180,6 +181,44 @@ t.test("a gateway's word about a call", function()
     t.eq(json.decode(seen[1].body).messages[1].role, "developer")
     assert(model:invoke({ { role = "system", content = "s" } }, { provider = "ollama", max_completion_tokens = 4 }))
     t.eq(seen[2].body, '{"model":"m","max_tokens":4,"messages":[{"role":"system","content":"s"}]}')
+  end)
+end)
+
+t.test("the run's tags go to a gateway, and to nobody else", function()
+  trace.tags("team a", "nightly", "one,two", "häuser", "token-for-tests-123456", ("x"):rep(300))
+  with(function()
+    return 200, { choices = json.array { { message = { role = "assistant", content = "a" }, finish_reason = "stop" } } }
+  end, function(opts, seen)
+    local hi = { { role = "user", content = "u" } }
+    assert(openai.chat_model(opts { model = "m", provider = "litellm" }):invoke(hi))
+    t.match(seen[1].headers["x-litellm-tags"], "^team a,nightly,[^,]*$")
+    t.ok(not seen[1].headers["x-litellm-tags"]:find("token-for-tests", 1, true), "a secret")
+    assert(openai.chat_model(opts { model = "m" }):invoke(hi))
+    t.eq(seen[2].headers["x-litellm-tags"], nil)
+  end)
+end)
+
+t.test("the switches of a server hold for responses, too", function()
+  with(function()
+    return 200, { id = "resp_1", object = "response", status = "completed", output = json.array { { type = "message",
+      id = "m", role = "assistant", content = json.array { { type = "output_text", text = "a" } } } } }
+  end, function(opts, seen)
+    local tool = { name = "f", parameters = { type = "object", properties = {} }, strict = true }
+    local function ask(provider)
+      local model = openai.chat_model(opts { model = "m", api = "responses", provider = provider, max_tokens = 20 })
+      assert(model:bind_tools({ tool }, { parallel_tool_calls = false }):invoke {
+        { role = "developer", content = "s" }, { role = "user", content = "u" },
+      })
+      return json.decode(seen[#seen].body)
+    end
+    local body = ask "openai"
+    t.eq({ body.input[1].role, body.tools[1].strict, body.parallel_tool_calls, body.max_output_tokens },
+      { "developer", true, false, 20 })
+    body = ask "ollama"
+    t.eq({ body.input[1].role, body.tools[1].strict, body.parallel_tool_calls, body.max_output_tokens },
+      { "system", nil, nil, 20 })
+    body = ask { name = "openai", system_role = "system", nested_schema = false, null_content = false }
+    t.eq({ body.input[1].role, body.tools[1].strict }, { "system", true })
   end)
 end)
 

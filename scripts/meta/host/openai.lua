@@ -19,7 +19,7 @@ local openai = {}
 ---@field date? string   when somebody last looked
 
 ---@class host.openai.Provider
----@field name? "openai"|"litellm"|"ollama"|"llama.cpp"|"vllm"|"openrouter"|"deepseek"|"other" whose row to begin with
+---@field name? "openai"|"litellm"|"ollama"|"llama.cpp"|"vllm"|"openrouter"|"deepseek"|"mistral"|"other" whose row to begin with
 ---@field max_tokens? "max_tokens"|"max_completion_tokens"|"as_given" what the limit of an answer is called
 ---@field system_role? "system"|"developer"|"as_given" the role of instructions
 ---@field stream_usage? boolean stream_options.include_usage may be sent
