@@ -22,9 +22,7 @@
 static char *read_fixture(const char *name, size_t *n)
 {
     char path[4096];
-    const char *slash = strrchr(__FILE__, '/');
-    snprintf(path, sizeof path, "%.*s/../fixtures/openai/%s.sse", slash ? (int)(slash - __FILE__) : 1,
-             slash ? __FILE__ : ".", name);
+    snprintf(path, sizeof path, TESTS_FOLDER "/fixtures/openai/%s.sse", name);
     FILE *f = fopen(path, "rb");
     if (!f)
         fail_msg("cannot open %s", path);

@@ -231,20 +231,12 @@ static char *read_file(const char *path, size_t *n)
     return p;
 }
 
-static void fixture_folder(char *out, size_t size)
-{
-    static const char here[] = __FILE__;
-    const char *slash = strrchr(here, '/');
-    assert_non_null(slash);
-    snprintf(out, size, "%.*s/../fixtures/openai", (int)(slash - here), here);
-}
-
 /* Each recorded stream: cut in two at every byte, and fed byte by byte. */
 static void test_fixtures_split_everywhere(void **state)
 {
     (void)state;
-    char folder[400], path[800];
-    fixture_folder(folder, sizeof folder);
+    static const char folder[] = TESTS_FOLDER "/fixtures/openai";
+    char path[sizeof folder + 300];
     DIR *dir = opendir(folder);
     assert_non_null(dir);
     int files = 0;
@@ -290,11 +282,9 @@ static void test_fixtures_split_everywhere(void **state)
 
 static void expect_file(const char *name, size_t count, enum ah_kind kind, struct ah_buf *text)
 {
-    char path[800];
+    char path[sizeof TESTS_FOLDER + 300];
     size_t n;
-    fixture_folder(path, 400);
-    strcat(path, "/");
-    strcat(path, name);
+    snprintf(path, sizeof path, TESTS_FOLDER "/fixtures/openai/%s", name);
     char *p = read_file(path, &n);
     struct sink sink = {0};
     assert_int_equal(run(p, n, n, true, &sink), kind);
