@@ -114,6 +114,15 @@ local function choices(stubs, alternatives)
   return { fields = fields, elements = elements, classes = classes }
 end
 
+-- Has the class all the fields that the entries name?
+local function fits(stubs, class, entries)
+  local fields = stubs:fields(class)
+  for _, entry in ipairs(entries) do
+    if entry.key and not fields[entry.key] then return false end
+  end
+  return true
+end
+
 -- Says what is wrong with the constructor at i by report(token, message); each table whose class is known is shown to
 -- visit(class, entries).
 function tables.check(context, i, alternatives, what)
@@ -134,7 +143,10 @@ function tables.check(context, i, alternatives, what)
       tables.check(context, entry.first, allowed.elements, what)
     end
   end
-  if #allowed.classes == 1 and (keyed or #allowed.elements == 0) then context.visit(allowed.classes[1], entries) end
+  if not keyed and #allowed.elements > 0 then return end
+  for _, class in ipairs(allowed.classes) do
+    if #allowed.classes == 1 or fits(context.stubs, class, entries) then context.visit(class, entries) end
+  end
 end
 
 return tables
