@@ -2,8 +2,8 @@
 -- and a script may run it itself: `local result, err = value:run("do this")`.
 --
 -- The pieces are files beside this one, each short and each replaceable: loop (ask, call, repeat), prompts, models,
--- connectors, accounts, offer, tools, parallel, limits, repeats, results, context, history, session, testing. A file of the same
--- name in your script's folder (agent/loop.lua) is found first.
+-- connectors, accounts, input, offer, tools, parallel, limits, repeats, results, context, history, session, testing.
+-- A file of the same name in your script's folder (agent/loop.lua) is found first.
 local host = require "host"
 local schema = require "host.schema"
 local waiting = require "host.run"
@@ -15,6 +15,7 @@ local errors = require "agent.errors"
 local fields = require "agent.fields"
 local git = require "agent.git"
 local history = require "agent.history"
+local inputs = require "agent.input"
 local limits = require "agent.limits"
 local loop = require "agent.loop"
 local models = require "agent.models"
@@ -34,7 +35,7 @@ local spec_fields = {
   prompt = "text", -- a .md file, or the text itself
   variables = "table", -- for {{names}} in the prompt
   output = "table", -- JSON Schema that the answer must fit: result.output is the value
-  input = "text", -- the task, when the command line gives none
+  input = "any", -- the task, when the command line gives none: a text, or texts and pictures; see agent.input
   model = "model", -- a name, or a model of your own; the flag --model wins over a name
   fallbacks = "list", -- models to ask when that one fails: names, or options of chat_model; see agent.models
   temperature = "number",
@@ -45,7 +46,7 @@ local spec_fields = {
   result_bytes = "count", -- of a tool's result that the model reads at once: 32768
   approve = "text", -- which calls a person must allow: see agent.policy; the flag --approve wins
   compact = "callable", -- what to do when the conversation is too long for the model: see agent.context
-  session = "text", -- the conversation to go on with, kept over several runs; the flag --session wins: see agent.session
+  session = "text", -- the conversation to go on with, kept over several runs; --session wins: see agent.session
   name = "text", tags = "strings", metadata = "table", -- how the run shows in traces
   on_event = "callable", -- called with { type = "step" | "answer" | "tool_call" | "tool_result", … }
 }
@@ -86,7 +87,7 @@ local function open_tools(spec, who, input, patience)
   local lists, err = connectors.open(list, who, nil, patience)
   if not lists then return nil, err end
   lists[#lists + 1] = spec.tools or {}
-  lists, err = offer.fit(lists, input)
+  lists, err = offer.fit(lists, inputs.text(input))
   if not lists then return nil, err end
   note_offer(lists)
   return tools.box(table.unpack(lists))
@@ -110,7 +111,7 @@ local function describe(spec, head, input)
     return
   end
   if here then
-    trace.set { inputs = { input = input } }
+    trace.set { inputs = { input = inputs.outline(input) } }
     note_revision()
   end
   if spec.name then trace.name(spec.name) end
@@ -130,14 +131,15 @@ local function ignore() end
 
 local methods = {}
 
--- Runs the agent. input: the task, spec.input when nil. opts: identifier, variables, messages (of an earlier result, to
--- go on with it), session (a name: see agent.session). Returns { answer, output, messages, steps, usage }; or nil, err.
+-- Runs the agent. input: the task (a text, or a list of texts and parts), spec.input when nil. opts: identifier,
+-- variables, messages (of an earlier result, to go on with it), session (a name: see agent.session). Returns { answer,
+-- output, messages, steps, usage }; or nil, err.
 function methods:run(input, opts)
   opts = opts or {}
   fields.check("run", opts, run_fields, 2)
   local spec = self.spec
-  input = input or spec.input
-  if type(input) ~= "string" or input == "" then
+  input = inputs.content(input or spec.input, 2)
+  if not input then
     return errors.fail {
       kind = "config", message = "the agent has no task: give it on the command line, or input = \"…\" in the script",
     }
@@ -191,6 +193,7 @@ local function build(_, given)
   local spec = {}
   for k, v in pairs(given) do spec[k] = v end
   connectors.check(spec.connectors or {}, 2)
+  inputs.content(spec.input, 2)
   if spec.limits then limits.check(spec.limits, 2) end
   local ok, checked = pcall(tools.checked, spec.tools or {})
   if not ok then fields.blame("agent: " .. tostring(checked), 2) end

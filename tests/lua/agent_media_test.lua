@@ -1,8 +1,11 @@
 -- agent.media: files as parts of a message; and what is said of parts that are written wrong.
 local t = require "testing"
+local agent = require "agent"
 local host = require "host"
+local inputs = require "agent.input"
 local media = require "agent.media"
 local openai = require "host.openai"
+local testing = require "agent.testing"
 
 local made = {}
 local function file(name, bytes)
@@ -57,6 +60,39 @@ t.test("parts written wrong are told before anything is sent", function()
   t.match(say { type = "file", file = { filename = "a" } }, "file_id")
   t.match(say { type = "video_url", video_url = {} }, "^network: ")
   t.match(say(media.image "https://example.org/a"), "^network: ")
+end)
+
+t.test("an agent's task may hold pictures", function()
+  local picture = t.ok(media.image(file(".png", "\137PNG")))
+  local want = { { type = "text", text = "What is this?" }, picture }
+  local model = testing.model { "a cat", "a dog" }
+  local value = agent { model = model, prompt = "p", input = { "What is this?", picture } }
+  local first = t.ok(value:run())
+  t.eq(model.sent[1].messages[2], { role = "user", content = want })
+  t.ok(value:run({ { type = "text", text = "And this?" } }, { messages = first.messages }))
+  t.eq(model.sent[2].messages[2].content, want)
+  t.eq(model.sent[2].messages[4].content, { { type = "text", text = "And this?" } })
+  t.match(t.err("config", value:run {}).message, "no task")
+end)
+
+t.test("an agent's task that is written wrong", function()
+  local function given(input) return agent { model = testing.model { "x" }, prompt = "p", input = input } end
+  t.raises("agent_media_test.lua:%d+: input must be a text or a list", function() given(5) end)
+  t.raises("input%[2%]: a%.bmp is no picture", function() given { "x", (select(2, media.image "a.bmp")) } end)
+  t.raises("input%[1%] must be a text, or a table with a type", function() given { {} } end)
+  t.raises("without holes", function() given { "x", nil, "y" } end)
+  t.raises("without holes", function() given { type = "text", text = "x" } end)
+  t.raises("agent_media_test.lua:%d+: input%[1%] must be", function() given "x":run { 5 } end)
+end)
+
+t.test("its words, and what the run's span shows of it", function()
+  local picture, far = { type = "image_url", image_url = { url = "data:image/png;base64,AA==" } },
+    { type = "image_url", image_url = { url = "https://example.org/a" } }
+  local content = inputs.content { "a", picture, far, { type = "file", file = { filename = "b.pdf", file_data = "x" } } }
+  t.eq(inputs.text(content), "a")
+  t.eq(inputs.text "b", "b")
+  t.eq(inputs.outline(content), { { type = "text", text = "a" }, { type = "image_url" }, far,
+    { type = "file", name = "b.pdf" } })
 end)
 
 for _, path in ipairs(made) do os.remove(path) end

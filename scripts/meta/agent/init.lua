@@ -6,7 +6,7 @@
 ---@field identifier? string whose accounts; the flag --user wins
 ---@field prompt? string a .md file, or the text itself
 ---@field variables? table<string, string|number|boolean> for {{names}} in the prompt
----@field input? string the task, when the command line gives none
+---@field input? string|(string|table)[] the task, when the command line gives none: a text, or texts and parts of agent.media
 ---@field model? string|agent.Model the flag --model wins over a name
 ---@field fallbacks? (string|host.openai.ModelOptions|agent.Model)[] asked in order when a model fails with what another may not
 ---@field output? table JSON Schema that the answer must fit: result.output is the value
@@ -95,7 +95,7 @@
 local Value = {}
 
 ---Runs the agent. On failure err.partial holds what there was until then.
----@param input? string
+---@param input? string|(string|table)[] a text, or a list of texts and parts of agent.media
 ---@param options? agent.Options
 ---@return agent.Result?
 ---@return host.Error?
