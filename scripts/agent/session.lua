@@ -1,10 +1,10 @@
--- Sessions: a conversation over several runs. `agenthost run --session trip FILE "…"` begins one or goes on with it, `-c`
--- goes on with the last one of this script and user; `agenthost session` lists, shows, forks and removes them. In a
--- script: agent{ session = "trip", … }, or value:run(input, { session = "trip" }).
+-- Sessions: a conversation over several runs. `agenthost run --session trip FILE "…"` begins one or goes on with it,
+-- `-c` goes on with the last one of this script and user; `agenthost session` lists, shows, forks and removes them. In
+-- a script: agent{ session = "trip", … }, or value:run(input, { session = "trip" }).
 --
 -- What is kept is what the model is sent, without the system message: that is the prompt's file as it is then. It is
--- kept as the agent goes, so a run that is cut leaves a session that can be gone on with. One run at a time: a second one
--- is refused. Each identifier has sessions of its own.
+-- kept as the agent goes, so a run that is cut leaves a session that can be gone on with. One run at a time: a second
+-- one is refused. Each identifier has sessions of its own.
 local script = require "host.script"
 local session = require "host.session"
 local trace = require "host.trace"
