@@ -357,23 +357,17 @@ static int encode_list(struct encoder *e, int idx, const struct place *at)
     return 0;
 }
 
-struct member {
-    const char *key;
-    size_t n;
-    int slot; /* of its value (small), or of its key in the list of keys (large) */
-};
-
 static int compare_members(const void *a, const void *b)
 {
-    const struct member *x = a, *y = b;
+    const struct ah_luajson_member *x = a, *y = b;
     int order = memcmp(x->key, y->key, x->n < y->n ? x->n : y->n);
     return order ? order : (x->n > y->n) - (x->n < y->n);
 }
 
-static void sort_few(struct member *m, int n)
+static void sort_few(struct ah_luajson_member *m, int n)
 {
     for (int i = 1; i < n; i++) {
-        struct member moved = m[i];
+        struct ah_luajson_member moved = m[i];
         int k = i;
         for (; k > 0 && compare_members(&m[k - 1], &moved) > 0; k--)
             m[k] = m[k - 1];
@@ -381,9 +375,25 @@ static void sort_few(struct member *m, int n)
     }
 }
 
-static int encode_small(struct encoder *e, const struct place *at, struct member *members, int n)
+int ah_luajson_members(lua_State *L, int idx, struct ah_luajson_member *to, int max)
 {
-    sort_few(members, n);
+    int n = 0;
+    for (lua_pushnil(L); lua_next(L, idx); n++) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            return AH_LUAJSON_OTHER_KEYS;
+        if (n == max)
+            return AH_LUAJSON_TOO_MANY;
+        to[n].key = lua_tolstring(L, -2, &to[n].n);
+        to[n].slot = lua_gettop(L);
+        lua_pushvalue(L, -2);
+    }
+    sort_few(to, n);
+    return n;
+}
+
+static int encode_small(struct encoder *e, const struct place *at, const struct ah_luajson_member *members,
+                        int n)
+{
     ah_json_object(&e->w);
     for (int i = 0; i < n; i++) {
         struct place here = {.up = at, .key = members[i].key, .n = members[i].n};
@@ -394,8 +404,9 @@ static int encode_small(struct encoder *e, const struct place *at, struct member
     return 0;
 }
 
-/* Pushes a list of the string keys at `keys` and the room to sort them; returns how many there are. */
-static int collect_members(lua_State *L, int idx, struct member **out)
+/* Pushes a list of the string keys at `keys` and the room to sort them; returns how many there are. Slots are
+ * those of the keys in the list. */
+static int collect_members(lua_State *L, int idx, struct ah_luajson_member **out)
 {
     int room = 0, n = 0;
     for (lua_pushnil(L); lua_next(L, idx); room++)
@@ -409,7 +420,7 @@ static int collect_members(lua_State *L, int idx, struct member **out)
             lua_pop(L, 1);
             return -1;
         }
-        struct member *m = &(*out)[n++];
+        struct ah_luajson_member *m = &(*out)[n++];
         m->key = lua_tolstring(L, -1, &m->n);
         m->slot = n;
         lua_pushvalue(L, -1);
@@ -421,7 +432,7 @@ static int collect_members(lua_State *L, int idx, struct member **out)
 static int encode_large(struct encoder *e, int idx, const struct place *at)
 {
     lua_State *L = e->L;
-    struct member *members;
+    struct ah_luajson_member *members;
     int keys = lua_gettop(L) + 1;
     int n = collect_members(L, idx, &members);
     if (n < 0)
@@ -446,28 +457,19 @@ static int encode_large(struct encoder *e, int idx, const struct place *at)
 static int encode_table(struct encoder *e, int idx, const struct place *at)
 {
     lua_State *L = e->L;
-    struct member members[SMALL_KEYS_COUNT];
-    int top = lua_gettop(L), n = 0;
+    struct ah_luajson_member members[SMALL_KEYS_COUNT];
+    int top = lua_gettop(L);
     if (e->w.depth >= AH_JSON_DEPTH)
         return fail(e, at, AH_INVALID, "nested deeper than 128 levels; does a table contain itself?");
     if (!lua_checkstack(L, 2 * SMALL_KEYS_COUNT + STACK_SLOTS))
         return fail(e, at, AH_MEMORY, "no memory to write this value");
     if (is_marked(e, idx))
         return encode_list(e, idx, at);
-    for (lua_pushnil(L); lua_next(L, idx); n++) {
-        if (lua_type(L, -2) != LUA_TSTRING) {
-            lua_settop(L, top);
-            return encode_list(e, idx, at);
-        }
-        if (n == SMALL_KEYS_COUNT) {
-            lua_settop(L, top);
-            return encode_large(e, idx, at);
-        }
-        members[n].key = lua_tolstring(L, -2, &members[n].n);
-        members[n].slot = lua_gettop(L);
-        lua_pushvalue(L, -2);
-    }
-    return encode_small(e, at, members, n);
+    int n = ah_luajson_members(L, idx, members, SMALL_KEYS_COUNT);
+    if (n >= 0)
+        return encode_small(e, at, members, n);
+    lua_settop(L, top);
+    return n == AH_LUAJSON_OTHER_KEYS ? encode_list(e, idx, at) : encode_large(e, idx, at);
 }
 
 static int encode_number(struct encoder *e, int idx, const struct place *at)

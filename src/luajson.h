@@ -16,6 +16,16 @@ void ah_luajson_push(lua_State *L, struct ah_json v);
  * memory only: `to` must be guarded. nil writes null. After -1 `to` holds what it held before. */
 int ah_luajson_encode(lua_State *L, int idx, struct ah_buf *to, const struct ah_secrets *mask,
                       struct ah_error *err);
+/* A named member of a table, its value at `slot` of the stack. */
+struct ah_luajson_member {
+    const char *key; /* the table holds it */
+    size_t n;
+    int slot;
+};
+enum { AH_LUAJSON_OTHER_KEYS = -1, AH_LUAJSON_TOO_MANY = -2 };
+/* Takes a table with at most `max` members apart on the stack, without any allocation by Lua; sorts them by their
+ * keys. Returns how many, or why not (what is on the stack then is nobody's). */
+int ah_luajson_members(lua_State *L, int idx, struct ah_luajson_member *to, int max);
 void ah_luajson_push_null(lua_State *L);
 void ah_luajson_push_array_mt(lua_State *L);
 bool ah_luajson_is_null(lua_State *L, int idx);

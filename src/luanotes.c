@@ -16,6 +16,7 @@
 
 #define MAKERS_KEY "agenthost.makers" /* class -> function that makes an object */
 #define DEPTH 100
+#define SMALL_KEYS_COUNT 32 /* members whose values are on Lua's stack together */
 
 /* Tables of the host with methods; a class not listed comes back as a plain table. */
 static const char *const table_classes[] = {"ah.error", "host.http.response", "host.http.response.stream",
@@ -84,6 +85,35 @@ static void put_elements(lua_State *L, int idx, struct ah_json_writer *w)
     ah_json_end_array(w);
 }
 
+/* Whether a key is its own text in JSON. */
+static bool fits(const char *key, size_t n)
+{
+    return n == 0 || (key[0] != '$' && !memchr(key, '\0', n) && ah_json_is_utf8(key, n));
+}
+
+/* An object of few members, as most are, in one walk. false: it is another kind of table. */
+static bool put_small(lua_State *L, int idx, struct ah_json_writer *w)
+{
+    struct ah_luajson_member members[SMALL_KEYS_COUNT];
+    int top = lua_gettop(L);
+    if (!lua_checkstack(L, 2 * SMALL_KEYS_COUNT + 8))
+        return false;
+    int n = ah_luajson_members(L, idx, members, SMALL_KEYS_COUNT);
+    bool small = n >= 0;
+    for (int i = 0; i < n; i++)
+        small = small && fits(members[i].key, members[i].n);
+    if (small) {
+        ah_json_object(w);
+        for (int i = 0; i < n; i++) {
+            ah_json_keyn(w, members[i].key, members[i].n);
+            put_value(L, members[i].slot, w);
+        }
+        ah_json_end_object(w);
+    }
+    lua_settop(L, top);
+    return small;
+}
+
 enum shape { SHAPE_OBJECT, SHAPE_LIST, SHAPE_MAP };
 
 static enum shape shape_of(lua_State *L, int idx)
@@ -93,10 +123,11 @@ static enum shape shape_of(lua_State *L, int idx)
     lua_pushnil(L);
     while (lua_next(L, idx)) {
         lua_pop(L, 1);
-        const char *key = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+        size_t bytes;
+        const char *key = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &bytes) : NULL;
         if (key) {
             others++;
-            odd |= key[0] == '$' || strlen(key) != lua_rawlen(L, -1) || !ah_json_is_utf8(key, strlen(key));
+            odd |= !fits(key, bytes);
         } else {
             numbers++;
             lua_Integer i = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
@@ -162,6 +193,8 @@ static void put_pairs(lua_State *L, int idx, struct ah_json_writer *w)
 
 static void put_plain(lua_State *L, int idx, struct ah_json_writer *w)
 {
+    if (put_small(L, idx, w))
+        return;
     switch (shape_of(L, idx)) {
     case SHAPE_OBJECT:
         put_members(L, idx, w);
