@@ -8,10 +8,11 @@ mkdir -p "$work"
 cp "$here"/*.mjs "$here"/*.json "$work/"
 cd "$work"
 
+# All versions are named, also of peers: npm need not look for others that fit (and old ones find none).
 # One try is not enough on a bad line; a registry that cannot be reached at all is no fault of ours.
 fetch() {
   for try in 1 2 3; do
-    npm install --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$@" >npm.log 2>&1 && return
+    npm install --legacy-peer-deps --no-save --no-package-lock --no-audit --no-fund --loglevel=error "$@" >npm.log 2>&1 && return
     sleep "$try"
   done
   cat npm.log
