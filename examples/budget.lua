@@ -1,6 +1,7 @@
 -- Limits: what a run may use up. Tokens and money are reserved before a model is asked, so agents side by side cannot
 -- overrun; when one is reached, the model gives a last answer in words if there is room. The same as flags:
---     agenthost run --max-steps 1 examples/budget.lua; echo $?     (13)
+--     agenthost run --max-steps 1 examples/gmail_digest.lua; echo $?     (13)
+-- This script looks at what was reached itself, and ends with 0.
 local agent = require "agent"
 
 local digest = agent {

@@ -128,6 +128,17 @@ static void push_input(lua_State *L, const struct ah_script_run *script)
     luaL_pushresult(&b);
 }
 
+/* The command line's words, each for itself: what `...` is in a main script. */
+static int push_args(lua_State *L, const struct ah_script_run *script)
+{
+    int n = 0;
+    for (; script->args[n]; n++) {
+        luaL_checkstack(L, 2, "too many arguments");
+        lua_pushstring(L, script->args[n]);
+    }
+    return n;
+}
+
 /* The chunk is done. A value with a `run` method is an agent: run it with the command line's words. */
 static int k_chunk(lua_State *L, int status, lua_KContext ctx)
 {
@@ -171,7 +182,8 @@ static int l_script(lua_State *L)
     ah_sandbox_adopt(L);
     lua_replace(L, 1);
     lua_settop(L, 1);
-    lua_callk(L, 0, LUA_MULTRET, (lua_KContext)r, k_chunk);
+    int nargs = push_args(L, script);
+    lua_callk(L, nargs, LUA_MULTRET, (lua_KContext)r, k_chunk);
     return k_chunk(L, LUA_OK, (lua_KContext)r);
 }
 

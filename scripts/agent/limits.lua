@@ -53,9 +53,8 @@ local function budget(code, ...)
 end
 
 local function out_of_steps(n)
-  return errors.new {
-    kind = "step_limit", message = ("no answer after %d steps; raise limits.steps, or make the task smaller"):format(n),
-  }
+  local message = "no answer after %d steps; raise limits.steps or --max-steps, or make the task smaller"
+  return errors.new { kind = "step_limit", message = message:format(n) }
 end
 
 local function out_of_time(seconds)

@@ -346,6 +346,7 @@ begin "options before and after the file; -- and what follows is the script's; a
 cat >args.lua <<'LUA'
 local script = require "host.script"
 print(#script.args(), table.concat(script.args(), "|"), script.option "model", script.option "quiet")
+assert(table.concat({ ... }, "|") == table.concat(script.args(), "|") and select("#", ...) == #script.args())
 LUA
 run -q run args.lua a b --model m1 -- --model m2 -x -- y
 want_code 0
@@ -354,6 +355,7 @@ run args.lua "two words" ""
 want_code 0
 want_out "2	two words|	nil	nil"
 run args.lua
+want_code 0
 want_out "0"
 cp args.lua plain
 run plain x
