@@ -160,8 +160,8 @@ is "the manual's commands, each once" "$(cat heads)" "$(cat commands)"
 codes=$(sed -n '/^Exit codes/,/^$/p' help | grep -o '[0-9][0-9]* [a-z]' | cut -d' ' -f1)
 is "exit codes of the README" "$(sed -n '/^## Exit codes/,/^## /s/^| \([0-9]*\) .*/\1/p' "$ROOT/README.md")" "$codes"
 is "exit codes of the manual" "$(sed -n '/^\.SH "EXIT STATUS"/,/^\.SH ENV/s/^\.B \([0-9]*\)$/\1/p' plain)" "$codes"
-sed 's/ *[<0-9]*[0-9] ms / T /' "$ROOT/README.md" >readme
-sed 's/ *[<0-9]*[0-9] ms / T /' out err | grep . >said
+sed -E 's/ +[<0-9.]+ m?s( |$)/ T\1/' "$ROOT/README.md" >readme
+sed -E 's/ +[<0-9.]+ m?s( |$)/ T\1/' out err | grep . >said
 while IFS= read -r line; do
   check "README: $line" grep -qFx -- "$line" readme
 done <said
