@@ -5,6 +5,7 @@
 #include "err.h"
 #include "lua_json.h"
 #include "luajson.h"
+#include "luanotes.h"
 #include "secret.h"
 
 #include <lauxlib.h>
@@ -260,12 +261,69 @@ static void deepest_value_in_a_coroutine(void **state)
     lua_close(L);
 }
 
+/* Notes: what is an object in JSON, what is not, and what does not fit on the stack at once; all of it comes back. */
+static void notes_come_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value, *text;
+    } rows[] = {
+        {"{b = 1, a = {x = {}}, ['a b'] = 'c'}", "[{\"a\":{\"x\":{}},\"a b\":\"c\",\"b\":1}]"},
+        {"{['$nil'] = 1}", "[{\"$map\":[\"$nil\",1]}]"},
+        {"{['a\\0b'] = 1}", "[{\"$map\":[\"a\\u0000b\",1]}]"},
+        {"{['\\xff'] = 1}", "[{\"$map\":[{\"$bytes\":\"\xc3\xbf\"},1]}]"},
+        {"{[''] = 1}", "[{\"\":1}]"},
+        {"{1, 2}", "[{\"$list\":[1,2]}]"},
+        {"json.array {1, {}}", "[[1,{}]]"},
+        {"{1, a = 2}", NULL},
+        {"{a = 2, [7] = true}", NULL},
+        {"many(32)", NULL},
+        {"many(33)", NULL},
+        {"{inner = many(40), x = {many(3)}}", NULL},
+    };
+    struct memory m;
+    lua_State *L = open_state(&m);
+    run(L, "function many(n) local t = {} for i = 1, n do t['k' .. i] = i end return t end\n"
+           "function same(a, b)\n"
+           "  if type(a) ~= 'table' or type(b) ~= 'table' then return a == b end\n"
+           "  for k, v in pairs(a) do if not same(v, b[k]) then return false end end\n"
+           "  for k in pairs(b) do if a[k] == nil then return false end end\n"
+           "  return getmetatable(a) == getmetatable(b)\n"
+           "end");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ah_buf b;
+        struct ah_json v;
+        char code[128];
+        lua_settop(L, 0);
+        ah_buf_init(&b, 65536);
+        lua_getglobal(L, "same");
+        snprintf(code, sizeof code, "return %s", rows[i].value);
+        run(L, code);
+        assert_int_equal(ah_luanotes_put(L, 2, 2, &b), 0);
+        assert_int_equal(lua_gettop(L), 2);
+        if (rows[i].text)
+            assert_string_equal(b.p, rows[i].text);
+        assert_int_equal(ah_json_check(b.p, b.n, 0, &v, NULL), 0);
+        assert_int_equal(ah_luanotes_push(L, v), 1);
+        lua_call(L, 2, 1);
+        if (!lua_toboolean(L, -1))
+            fail_msg("%s did not come back from %s", rows[i].value, b.p);
+        ah_buf_drop(&b);
+    }
+    lua_close(L);
+    assert_int_equal(m.used, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_go_both_ways),           cmocka_unit_test(secrets_are_masked),
-        cmocka_unit_test(failure_leaves_what_was_there), cmocka_unit_test(finalizers_may_change_the_value),
-        cmocka_unit_test(no_memory_at_any_point),        cmocka_unit_test(deepest_value_in_a_coroutine),
+        cmocka_unit_test(values_go_both_ways),
+        cmocka_unit_test(secrets_are_masked),
+        cmocka_unit_test(failure_leaves_what_was_there),
+        cmocka_unit_test(finalizers_may_change_the_value),
+        cmocka_unit_test(notes_come_back),
+        cmocka_unit_test(no_memory_at_any_point),
+        cmocka_unit_test(deepest_value_in_a_coroutine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
