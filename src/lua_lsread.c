@@ -7,6 +7,7 @@
 #include "langsmith.h"
 #include "loop.h"
 #include "luajson.h"
+#include "luareplay.h"
 #include "luax.h"
 #include "task.h"
 #include "url.h"
@@ -71,29 +72,59 @@ static int raise(lua_State *L, struct ah_error *err)
 
 /* --- a page ------------------------------------------------------------------------------------------- */
 
-static struct ah_op *ask_page(lua_State *L, struct list *l)
+/* Pushes what is to be asked next: path, body or nil, whether the second generation is meant. */
+static void push_request(lua_State *L, const struct list *l)
 {
-    struct ah_buf *b = ah_luax_guard_buf(L, TEXT_BYTES);
-    struct ah_langsmith_call call = {.v2 = l->form == RUNS_V2};
-    if (l->form == FIND) {
-        call.path = l->find;
-    } else if (l->form == LIST) {
-        ah_buf_addf(b, "%s%s%slimit=%d&offset=%ld", l->path, l->id, strchr(l->path, '?') ? "&" : "?",
-                    PAGE_COUNT, l->offset);
-        call.path = ah_buf_str(b);
+    bool v2 = l->form == RUNS_V2;
+    if (l->form == FIND || l->form == LIST) {
+        if (l->form == FIND)
+            lua_pushstring(L, l->find);
+        else
+            lua_pushfstring(L, "%s%s%slimit=%d&offset=%I", l->path, l->id, strchr(l->path, '?') ? "&" : "?",
+                            PAGE_COUNT, (LUAI_UACINT)l->offset);
+        lua_pushnil(L);
     } else {
-        call.path = "runs/query";
-        ah_buf_addf(b, "{\"%s\":[\"%s\"]%s", call.v2 ? "project_ids" : "session", l->id,
-                    call.v2 ? l->v2 : l->v1);
+        lua_pushliteral(L, "runs/query");
+        lua_pushnil(L);
+        struct ah_buf *b = ah_luax_guard_buf(L, TEXT_BYTES);
+        int guard = lua_gettop(L);
+        ah_buf_addf(b, "{\"%s\":[\"%s\"]%s", v2 ? "project_ids" : "session", l->id, v2 ? l->v2 : l->v1);
         if (l->cursor) {
             ah_buf_adds(b, ",\"cursor\":");
             ah_json_quote(b, l->cursor, strlen(l->cursor));
         }
         ah_buf_addc(b, '}');
-        call.body = ah_buf_str(b);
-        call.body_n = b->n;
+        lua_pushlstring(L, ah_buf_str(b), b->n);
+        lua_replace(L, guard - 1);
+        lua_closeslot(L, guard);
+        lua_settop(L, guard - 1);
     }
-    return ah_langsmith_ask(service_of(L), &call);
+    lua_pushboolean(L, v2);
+}
+
+static int k_page(lua_State *L, int status, lua_KContext idx)
+{
+    (void)status;
+    struct ah_op *op = ah_task_op(L, (int)idx);
+    struct ah_error err = {0};
+    if (!op->done)
+        return ah_task_await(L, (int)idx, k_page);
+    if (op->err.kind != AH_NONE) {
+        ah_err_copy(&err, &op->err);
+        return ah_luax_fail(L, &err);
+    }
+    struct ah_json answer = ah_langsmith_run(op);
+    lua_pushlstring(L, answer.p, answer.n);
+    return 1;
+}
+
+/* (path, body, v2): the answer as text. This is what a run notes of a list: a resumed one walks over the same pages,
+ * and asks for the page behind them. */
+static int l_page(lua_State *L)
+{
+    struct ah_langsmith_call call = {.path = luaL_checkstring(L, 1), .v2 = lua_toboolean(L, 3)};
+    call.body = luaL_optlstring(L, 2, NULL, &call.body_n);
+    return k_page(L, LUA_OK, ah_task_push_op(L, ah_langsmith_ask(service_of(L), &call)));
 }
 
 /* The project or dataset that was meant by its name. */
@@ -108,14 +139,10 @@ static void take_id(lua_State *L, struct list *l, struct ah_json answer)
     l->form = l->runs ? RUNS_V2 : LIST;
 }
 
-static void take_items(lua_State *L, struct list *l, struct ah_json answer)
+static void take_items(struct list *l, struct ah_json items)
 {
-    struct ah_json items = {0}, cursor = {0};
+    struct ah_json cursor = {0};
     bool v2 = l->form == RUNS_V2;
-    ah_buf_clear(&l->page);
-    if (ah_buf_add(&l->page, answer.p, answer.n) != 0)
-        luaL_error(L, "out of memory");
-    ah_json_check(l->page.p, l->page.n, 0, &items, NULL);
     free(l->cursor);
     l->cursor = NULL;
     if (l->form != LIST) {
@@ -129,24 +156,33 @@ static void take_items(lua_State *L, struct list *l, struct ah_json answer)
     l->it = ah_json_iter(items);
 }
 
-/* False: the op failed, and the error is raised; or the other generation is asked next. */
-static void take_answer(lua_State *L, struct list *l, struct ah_op *op)
+/* What l_page gave: a text, or nil and an error, which is raised unless the other generation is asked next. */
+static void take_answer(lua_State *L, struct list *l)
 {
-    struct ah_error err = {0};
-    int status = op->err.status;
-    bool gone = status == 404 || status == 405 || status == 501;
-    if (op->err.kind != AH_NONE && l->form == RUNS_V2 && gone && !l->cursor) {
+    size_t n;
+    const char *text = lua_tolstring(L, 1, &n);
+    struct ah_json answer = {0};
+    if (!text) {
+        lua_getfield(L, 2, "status");
+        lua_Integer status = lua_tointeger(L, -1);
+        bool gone = status == 404 || status == 405 || status == 501;
+        lua_settop(L, 2);
+        l->last = l->form != RUNS_V2 || !gone || l->cursor;
+        if (l->last)
+            lua_error(L);
         l->form = RUNS_V1;
-    } else if (op->err.kind != AH_NONE) {
-        ah_err_copy(&err, &op->err);
-        l->last = true;
-        raise(L, &err);
-    } else if (l->form == FIND) {
-        take_id(L, l, ah_langsmith_run(op));
-    } else {
-        take_items(L, l, ah_langsmith_run(op));
+        return;
     }
-    lua_settop(L, 0); /* closes the op */
+    ah_buf_clear(&l->page);
+    if (ah_buf_add(&l->page, text, n) != 0)
+        luaL_error(L, "out of memory");
+    ah_json_check(l->page.p, l->page.n, 0, &answer, NULL);
+    if (l->form != FIND) {
+        take_items(l, answer);
+        return;
+    }
+    take_id(L, l, answer);
+    ah_buf_clear(&l->page);
 }
 
 /* --- the iterator --------------------------------------------------------------------------------------- */
@@ -180,7 +216,7 @@ static void even_out(lua_State *L, const struct list *l)
     lua_pop(L, 1);
 }
 
-static int k_next(lua_State *L, int status, lua_KContext idx);
+static int k_next(lua_State *L, int status, lua_KContext ctx);
 
 static int step(lua_State *L)
 {
@@ -196,21 +232,19 @@ static int step(lua_State *L)
             lua_pushnil(L);
             return 1;
         }
-        struct ah_op *op = ask_page(L, l);
-        int idx = ah_task_push_op(L, op);
-        if (!op->done)
-            return ah_task_await(L, idx, k_next);
-        take_answer(L, l, op);
+        lua_settop(L, 0);
+        lua_pushvalue(L, lua_upvalueindex(2));
+        push_request(L, l);
+        lua_callk(L, 3, 2, 0, k_next);
+        take_answer(L, l);
     }
 }
 
-static int k_next(lua_State *L, int status, lua_KContext idx)
+static int k_next(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    struct ah_op *op = ah_task_op(L, (int)idx);
-    if (!op->done)
-        return ah_task_await(L, (int)idx, k_next);
-    take_answer(L, lua_touserdata(L, lua_upvalueindex(1)), op);
+    (void)ctx;
+    take_answer(L, lua_touserdata(L, lua_upvalueindex(1)));
     return step(L);
 }
 
@@ -240,12 +274,15 @@ static char *copy(lua_State *L, const char *text)
     return to;
 }
 
-static int finish(lua_State *L, struct list *l)
+/* `name`: under which its pages are noted. */
+static int finish(lua_State *L, struct list *l, const char *name)
 {
     lua_Integer limit = ah_luax_int(L, 1, "limit", -1);
     luaL_argcheck(L, limit >= -1, 1, "limit must not be negative");
     l->left = (long)limit;
-    lua_pushcclosure(L, l_next, 1);
+    lua_pushcfunction(L, l_page);
+    ah_luareplay_call(L, name);
+    lua_pushcclosure(L, l_next, 2);
     return 1;
 }
 
@@ -285,7 +322,7 @@ static int l_projects(lua_State *L)
     read_table(L, "langsmith.projects", fields);
     struct list *l = push_list(L);
     l->path = path_with(L, "sessions", query);
-    return finish(L, l);
+    return finish(L, l, "langsmith.projects");
 }
 
 static int l_datasets(lua_State *L)
@@ -296,7 +333,7 @@ static int l_datasets(lua_State *L)
     read_table(L, "langsmith.datasets", fields);
     struct list *l = push_list(L);
     l->path = path_with(L, "datasets", query);
-    return finish(L, l);
+    return finish(L, l, "langsmith.datasets");
 }
 
 /* A UUID is the thing's id, anything else its name, which is looked up first. */
@@ -326,7 +363,7 @@ static int l_examples(lua_State *L)
     struct list *l = push_list(L);
     l->path = copy(L, "examples?dataset=");
     set_target(L, l, dataset, "datasets");
-    return finish(L, l);
+    return finish(L, l, "langsmith.examples");
 }
 
 /* One filter in the words of both generations. */
@@ -407,7 +444,7 @@ static int l_runs(lua_State *L)
     l->v2 = put_words(L, true, *order == 'a');
     l->v1 = put_words(L, false, *order == 'a');
     set_target(L, l, project, "sessions");
-    return finish(L, l);
+    return finish(L, l, "langsmith.runs");
 }
 
 /* --- feedback ---------------------------------------------------------------------------------------------- */

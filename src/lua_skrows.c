@@ -21,7 +21,7 @@
 /* upvalues of a row's function */
 enum { ROW = 1, NAMES = 2, TITLE = 3 };
 /* upvalues of an iterator */
-enum { ARGS = 2, ITEMS = 3, INDEX = 4, TOKEN = 5, SEEN = 6 };
+enum { ARGS = 2, ITEMS = 3, INDEX = 4, TOKEN = 5, SEEN = 6, PAGE = 7 };
 
 static const struct ah_skwire_row *row_of(lua_State *L)
 {
@@ -223,15 +223,14 @@ static int raise(lua_State *L, struct ah_error *err)
     return lua_error(L);
 }
 
-/* The arguments with the token of the next page. */
+/* The arguments at 1 with the token of the next page at 2. */
 static struct ah_scalekit_op *ask_page(lua_State *L, struct ah_error *err)
 {
-    size_t n;
-    const char *args = lua_tolstring(L, lua_upvalueindex(ARGS), &n);
-    if (lua_type(L, lua_upvalueindex(TOKEN)) != LUA_TSTRING)
+    size_t n, token_n;
+    const char *args = luaL_checklstring(L, 1, &n);
+    const char *token = lua_tolstring(L, 2, &token_n);
+    if (!token)
         return start_call(L, row_of(L), args, n, err);
-    size_t token_n;
-    const char *token = lua_tolstring(L, lua_upvalueindex(TOKEN), &token_n);
     struct ah_buf *b = ah_luax_guard_buf(L, AH_SKWIRE_BODY_BYTES);
     ah_buf_add(b, args, n - 1);
     ah_buf_adds(b, n > 2 ? ",\"page_token\":" : "\"page_token\":");
@@ -240,29 +239,53 @@ static struct ah_scalekit_op *ask_page(lua_State *L, struct ah_error *err)
     return start_call(L, row_of(L), ah_buf_str(b), b->n, err);
 }
 
-static void take_page(lua_State *L, int idx)
+static int k_page(lua_State *L, int status, lua_KContext idx)
 {
-    struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, idx);
-    const struct ah_skwire_row *row = row_of(L);
+    (void)status;
+    struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, (int)idx);
     struct ah_error err = {0};
+    if (!op->op.done)
+        return ah_task_await(L, (int)idx, k_page);
     if (op->op.err.kind != AH_NONE) {
         ah_err_copy(&err, &op->op.err);
-        raise(L, &err);
+        return ah_luax_fail(L, &err);
     }
-    struct ah_json items = ah_json_get(op->answer, row->items);
+    struct ah_json items = ah_json_get(op->answer, row_of(L)->items);
     struct ah_json token = ah_json_get(op->answer, "next_page_token");
     if (items.type == AH_JSON_ARRAY)
         ah_luajson_push(L, items);
     else
         lua_newtable(L);
-    lua_replace(L, lua_upvalueindex(ITEMS));
-    lua_pushinteger(L, 0);
-    lua_replace(L, lua_upvalueindex(INDEX));
     if (token.type == AH_JSON_STRING && token.n > 2)
         ah_luajson_push(L, token);
     else
         lua_pushboolean(L, false); /* this was the last */
-    lua_pushvalue(L, -1);
+    return 2;
+}
+
+/* (arguments, token or nil): the items and the next token. This is what a run notes of a list: a resumed one walks
+ * over the same pages, and asks for the page behind them. */
+static int l_page(lua_State *L)
+{
+    struct ah_error err = {0};
+    struct ah_scalekit_op *op = ask_page(L, &err);
+    if (!op)
+        return ah_luax_fail(L, &err);
+    return k_page(L, LUA_OK, ah_task_push_op(L, &op->op));
+}
+
+/* What l_page gave: items and token, or nil and an error. */
+static void take_page(lua_State *L)
+{
+    const struct ah_skwire_row *row = row_of(L);
+    struct ah_error err = {0};
+    if (lua_isnil(L, 1))
+        lua_error(L);
+    lua_pushvalue(L, 1);
+    lua_replace(L, lua_upvalueindex(ITEMS));
+    lua_pushinteger(L, 0);
+    lua_replace(L, lua_upvalueindex(INDEX));
+    lua_pushvalue(L, 2);
     lua_replace(L, lua_upvalueindex(TOKEN));
     if (lua_rawget(L, lua_upvalueindex(SEEN)) != LUA_TNIL) {
         ah_err_set(&err, AH_PROTOCOL,
@@ -275,16 +298,14 @@ static void take_page(lua_State *L, int idx)
         lua_pushboolean(L, true);
         lua_rawset(L, lua_upvalueindex(SEEN));
     }
-    lua_closeslot(L, idx);
     lua_settop(L, 0);
 }
 
-static int k_next(lua_State *L, int status, lua_KContext idx);
+static int k_next(lua_State *L, int status, lua_KContext ctx);
 
 /* The next item, or a wait for the next page. */
 static int step(lua_State *L)
 {
-    struct ah_error err = {0};
     for (;;) {
         lua_Integer at = lua_tointeger(L, lua_upvalueindex(INDEX)) + 1;
         if (lua_rawgeti(L, lua_upvalueindex(ITEMS), at) != LUA_TNIL) {
@@ -294,23 +315,20 @@ static int step(lua_State *L)
         }
         if (lua_type(L, lua_upvalueindex(TOKEN)) == LUA_TBOOLEAN)
             return 1; /* nil */
-        struct ah_scalekit_op *op = ask_page(L, &err);
-        if (!op)
-            return raise(L, &err);
-        int idx = ah_task_push_op(L, &op->op);
-        if (!op->op.done)
-            return ah_task_await(L, idx, k_next);
-        take_page(L, idx);
+        lua_settop(L, 0);
+        lua_pushvalue(L, lua_upvalueindex(PAGE));
+        lua_pushvalue(L, lua_upvalueindex(ARGS));
+        lua_pushvalue(L, lua_upvalueindex(TOKEN));
+        lua_callk(L, 2, 2, 0, k_next);
+        take_page(L);
     }
 }
 
-static int k_next(lua_State *L, int status, lua_KContext idx)
+static int k_next(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    struct ah_scalekit_op *op = (struct ah_scalekit_op *)ah_task_op(L, (int)idx);
-    if (!op->op.done)
-        return ah_task_await(L, (int)idx, k_next);
-    take_page(L, (int)idx);
+    (void)ctx;
+    take_page(L);
     return step(L);
 }
 
@@ -334,8 +352,10 @@ static int l_iterate(lua_State *L)
     lua_pushinteger(L, 0);
     lua_pushnil(L);
     lua_newtable(L);
-    lua_pushcclosure(L, l_next, SEEN);
+    lua_pushvalue(L, lua_upvalueindex(ROW));
+    lua_pushcclosure(L, l_page, ROW);
     ah_luareplay_call(L, row->iterates);
+    lua_pushcclosure(L, l_next, PAGE);
     return 1;
 }
 

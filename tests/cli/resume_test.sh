@@ -271,4 +271,32 @@ run resume last -q --approve auto
 want_code 0
 is "sent" "$(sent Juniper)" 1
 
+begin "a list that is half read goes on behind what was read: no page is asked for twice, no item comes twice"
+reset_emulator
+for name in one two three; do
+  echo 'return 1' >"$name.lua"
+  run run -q --project lists "$name.lua"
+  want_code 0
+done
+cat >lists.lua <<'LUA'
+local langsmith, scalekit, run = require "host.langsmith", require "host.scalekit", require "host.run"
+local tools, runs = scalekit.tools { page_size = 2 }, langsmith.runs { project = "lists", is_root = true, order = "asc" }
+local function take(n)
+  for _ = 1, n do print(tools().definition.name, runs().name) end
+end
+take(1)
+run.park { kind = "needs_auth", message = "somebody must do something" }
+take(2)
+print(scalekit.tools { page_size = 2 }().definition.name, tools().definition.name, runs())
+LUA
+run run -q lists.lua
+want_code 11
+pages=$(asked tools)
+run resume last -q
+want_code 0
+is "the next page and the new list's first" "$(asked tools)" $((pages + 2))
+is "each run once" "$(awk '{print $2}' out | tr '\n' ' ')" "$(printf 'one two three %s ' "$(awk 'NR==4 {print $2}' out)")"
+is "each tool once" "$(awk 'NR<4 {print $1} NR==4 {print $2}' out | sort -u | wc -l | tr -d ' ')" 4
+is "a new list begins anew" "$(awk 'NR==4 {print $1}' out)" "$(awk 'NR==1 {print $1}' out)"
+
 done_testing
