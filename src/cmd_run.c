@@ -129,7 +129,9 @@ static void print_tree(struct ah_cmd_ctx *ctx, const struct ah_host_result *r)
         return;
     fflush(ctx->out);
     struct ah_error err = {0};
-    struct ah_tree_opts opts = {.color = ctx->options->color};
+    struct ah_tracing_rules rules;
+    ah_tracing_rules(ctx->core->tracing, &rules);
+    struct ah_tree_opts opts = {.color = ctx->options->color, .hide_tokens = rules.hide_tokens};
     fputc('\n', stderr);
     if (ah_tree_print(ctx->core->store, r->run_key, &opts, stderr, &err) != 0)
         ah_log_line(ctx->core->log, AH_LOG_WARN, "the run's tree cannot be shown: %s", err.message);

@@ -79,8 +79,14 @@ static void print_value(FILE *out, const char *what, const struct ah_lswire_run 
 
 static void print_io(FILE *out, const struct ah_lswire_run *run)
 {
-    char name[400], type[32];
-    ah_json_copy(run->field[AH_LSWIRE_NAME], name, sizeof name);
+    char name[400] = "", type[32];
+    struct ah_buf b;
+    struct ah_json seen;
+    ah_buf_init(&b, RUN_BYTES);
+    ah_lswire_value(&b, run, AH_LSWIRE_NAME);
+    if (ah_json_check(b.p, b.n, 0, &seen, NULL) == 0)
+        ah_json_copy(seen, name, sizeof name);
+    ah_buf_drop(&b);
     ah_json_copy(run->field[AH_LSWIRE_RUN_TYPE], type, sizeof type);
     fprintf(out, "\n%s (%s)\n", name, type);
     print_value(out, "inputs", run, AH_LSWIRE_INPUTS);
@@ -125,7 +131,9 @@ static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
     const struct show_values *v = ctx->values;
     struct ah_cmd_trace_run found;
     struct ah_error err = {0};
-    struct ah_tree_opts opts = {.color = ctx->options->color};
+    struct ah_tracing_rules rules;
+    ah_tracing_rules(ctx->core->tracing, &rules);
+    struct ah_tree_opts opts = {.color = ctx->options->color, .hide_tokens = rules.hide_tokens};
     int code = 0;
     (void)argc;
     if (ah_cmd_trace_find(ctx, argv[0], &found, &err) != 0) {

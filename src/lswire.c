@@ -279,7 +279,7 @@ void ah_lswire_value(struct ah_buf *to, const struct ah_lswire_run *run, enum ah
         ah_buf_adds(to, "{}");
     else if (run->remap && f <= AH_LSWIRE_DOTTED)
         put_mapped(to, run->field[f], f == AH_LSWIRE_DOTTED ? 1 + STAMP_N : 1, run->remap);
-    else if (f < AH_LSWIRE_TAGS) /* ids, times: ours */
+    else if (f < AH_LSWIRE_TAGS && f != AH_LSWIRE_NAME) /* ids, times: ours */
         ah_buf_add(to, run->field[f].p, run->field[f].n);
     else if (f < AH_LSWIRE_FIELDS)
         put_value(to, run, run->field[f]);
@@ -314,12 +314,16 @@ static void put_name(struct ah_buf *to, const struct ah_lswire_run *run)
         put_text(to, run, v.p, v.n);
         return;
     }
-    ah_buf_init(&text, v.n * 3); /* a broken byte becomes three */
-    if (ah_json_str(v, &text) != 0)
+    struct ah_buf seen; /* masked before it is cut */
+    ah_buf_init(&seen, AH_LSWIRE_BODY_BYTES);
+    put_text(&seen, run, v.p, v.n);
+    ah_buf_init(&text, AH_LSWIRE_BODY_BYTES);
+    if (ah_json_check(seen.p, seen.n, 0, &v, NULL) != 0 || ah_json_str(v, &text) != 0)
         to->failed = true;
     if (ah_lscut_text(to, ah_buf_str(&text), text.n, NAME_CHARACTERS) != 0)
         to->failed = true;
     ah_buf_drop(&text);
+    ah_buf_drop(&seen);
 }
 
 /* The object up to, but without, its closing brace; without the fields that are parts of their own. */
@@ -394,6 +398,20 @@ static void add_part(struct ah_lswire_body *b, const struct ah_lswire_run *run, 
     ah_multipart_add(&b->to, b->boundary, name, NULL, p, n);
 }
 
+static void add_file(struct ah_lswire_body *b, const struct ah_lswire_run *run, const char *name,
+                     const char *type, const char *p, size_t n)
+{
+    struct ah_buf seen;
+    if (!run->rules.hide_tokens || !ah_shapes_found(p, n)) {
+        ah_multipart_add(&b->to, b->boundary, name, type, p, n);
+        return;
+    }
+    ah_buf_init(&seen, AH_LSWIRE_BODY_BYTES);
+    if (ah_shapes_mask(p, n, &seen) == 0)
+        ah_multipart_add(&b->to, b->boundary, name, type, seen.p, seen.n);
+    ah_buf_drop(&seen);
+}
+
 /* Raw bytes, each a part of its own. They may hold what is hidden elsewhere: then none goes. */
 static void add_attachments(struct ah_lswire_body *b, const struct ah_lswire_run *run)
 {
@@ -411,7 +429,7 @@ static void add_attachments(struct ah_lswire_body *b, const struct ah_lswire_run
         char *bytes = data.n > 2 ? ah_buf_reserve(&b->scratch, size) : NULL;
         int n = bytes ? ah_hash_base64_decode(data.p + 1, data.n - 2, (unsigned char *)bytes, size) : 0;
         if (n >= 0)
-            ah_multipart_add(&b->to, b->boundary, name, type, bytes ? bytes : "", (size_t)n);
+            add_file(b, run, name, type, bytes ? bytes : "", (size_t)n);
     }
 }
 

@@ -665,6 +665,7 @@ int ah_span_attach(struct ah_span *span, const char *name, const char *type, con
     if (!is_open(span))
         return 0;
     struct ah_buf *to = &span->attachments;
+    p = mask(span->run->trace, p, &n); /* in base64 nobody would know it */
     ah_buf_adds(to, to->n ? "," : "");
     ah_json_quote(to, name, strlen(name));
     ah_buf_adds(to, ":{\"type\":");

@@ -4,12 +4,14 @@
 
 #include "buf.h"
 #include "json.h"
+#include "shapes.h"
 #include "store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define LINE_BYTES ((size_t)8 << 10)
+#define MASKED_BYTES ((size_t)1 << 20)
 #define NAME_COLUMNS 34
 #define ERROR_BYTES 100
 #define DEPTH_MAX 64
@@ -72,6 +74,22 @@ static struct node *add_node(struct tree *t)
     return n;
 }
 
+/* A text as it may be shown. Masked before it is cut: half a token is not known as one. */
+static void copy_shown(const struct tree *t, struct ah_json v, char *out, size_t size)
+{
+    if (!t->opts->hide_tokens || !ah_shapes_found(v.p, v.n)) {
+        ah_json_copy(v, out, size);
+        return;
+    }
+    struct ah_buf b;
+    struct ah_json masked;
+    *out = '\0';
+    ah_buf_init(&b, MASKED_BYTES);
+    if (ah_shapes_mask(v.p, v.n, &b) == 0 && ah_json_check(b.p, b.n, 0, &masked, NULL) == 0)
+        ah_json_copy(masked, out, size);
+    ah_buf_drop(&b);
+}
+
 static int read_start(struct tree *t, const struct ah_store_event *ev, struct ah_json body)
 {
     struct node *n = add_node(t);
@@ -81,17 +99,17 @@ static int read_start(struct tree *t, const struct ah_store_event *ev, struct ah
     n->start = ev->at;
     ah_json_copy(ah_json_get(body, "id"), n->id, sizeof n->id);
     ah_json_copy(ah_json_get(body, "parent_run_id"), n->parent_id, sizeof n->parent_id);
-    ah_json_copy(ah_json_get(body, "name"), n->name, sizeof n->name);
+    copy_shown(t, ah_json_get(body, "name"), n->name, sizeof n->name);
     n->llm = ah_json_is(ah_json_get(body, "run_type"), "llm");
     if (n->llm)
-        ah_json_copy(ah_json_path(body, "inputs", "model", NULL), n->model, sizeof n->model);
+        copy_shown(t, ah_json_path(body, "inputs", "model", NULL), n->model, sizeof n->model);
     return 0;
 }
 
 /* The first line of an error, short. */
-static void copy_error(struct ah_json error, char *out, size_t size)
+static void copy_error(const struct tree *t, struct ah_json error, char *out, size_t size)
 {
-    ah_json_copy(error, out, size - 4);
+    copy_shown(t, error, out, size - 4);
     size_t n = strlen(out), line = strcspn(out, "\r\n");
     out[line] = '\0';
     if (line < n || n >= ERROR_BYTES)
@@ -107,12 +125,12 @@ static void read_end(struct tree *t, const struct ah_store_event *ev, struct ah_
     struct ah_json totals = ah_json_get(body, "totals");
     n->end = ev->at;
     if (ah_json_get(body, "name").type == AH_JSON_STRING)
-        ah_json_copy(ah_json_get(body, "name"), n->name, sizeof n->name);
+        copy_shown(t, ah_json_get(body, "name"), n->name, sizeof n->name);
     ah_json_int(ah_json_get(totals, "input_tokens"), &n->input);
     ah_json_int(ah_json_get(totals, "output_tokens"), &n->output);
     ah_json_num(ah_json_get(totals, "cost"), &n->cost);
     if (ah_json_get(body, "error").type == AH_JSON_STRING)
-        copy_error(ah_json_get(body, "error"), n->error, sizeof n->error);
+        copy_error(t, ah_json_get(body, "error"), n->error, sizeof n->error);
 }
 
 static int read_event(void *arg, const struct ah_store_event *ev)

@@ -13,8 +13,9 @@ struct ah_store;
 
 struct ah_tree_opts {
     bool color;
-    bool ascii;    /* |- and `- instead of lines, where the terminal is not UTF-8 */
-    int max_spans; /* 0 = 200; the rest is counted */
+    bool ascii;       /* |- and `- instead of lines, where the terminal is not UTF-8 */
+    int max_spans;    /* 0 = 200; the rest is counted */
+    bool hide_tokens; /* what looks like a credential (shapes.h) is masked */
 };
 
 /* `run` is the run's key in the journal; its events must be committed. `opts` may be NULL. A run without

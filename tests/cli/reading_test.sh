@@ -142,6 +142,81 @@ want_out "$KEY"
 LANGSMITH_HIDE_OUTPUTS=true run trace show last --io
 want_out "outputs  {}"
 not_out "use ["
+cat >fails.lua <<LUA
+local trace = require "host.trace"
+trace.span("asks for https://u:pw1word@x.example", function()
+  error("GET https://x.example/a/rather/long/path/that/fills/the/line?page=1&size=100&api_key=$KEY failed", 0)
+end)
+LUA
+run run fails.lua
+want_code 1
+not_err "pw1word"
+want_err "u:[redacted:password]@"
+check "the tree's error is masked before it is cut" sh -c "! grep -a 'error: GET' err | grep -qF sk-proj"
+run trace show last
+not_out "pw1word"
+not_out "sk-proj"
+AGENTHOST_HIDE_TOKENS=off run trace show last
+want_out "pw1word"
+run trace show last --io
+not_out "pw1word"
+
+begin "a secret and credentials in two pieces of a stream, a call's arguments, a tool's answer, a URL, an error; with / \" and +"
+MY_TOKEN='MARK/a"b cd+ef/98765' # the notes for resuming hold the pieces of a stream as they came
+PEM='-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKC/a+b==\n-----END RSA PRIVATE KEY-----'
+cat >world.lua <<LUA
+local SECRET, KEY, PEM = '$MY_TOKEN', "$KEY", "$PEM"
+local all = SECRET .. " and " .. KEY .. " and " .. PEM .. " and password=x/y+z12345"
+return {
+  mails = { { from = "Zoe <zoe@example.com>", subject = "keys", body = all, labels = { "INBOX", "UNREAD" } } },
+  rules = { { when = "in pieces", answer = { text = "Here: " .. all .. " .",
+    calls = { { name = "look", args = { url = "https://u:" .. KEY .. "@x.example/?access_token=" .. KEY, text = all } } } } } },
+}
+LUA
+end_children
+start_emulator --scenario world.lua
+use_emulator
+cat >pieces.lua <<'LUA'
+local openai, scalekit, trace, http = require "host.openai", require "host.scalekit", require "host.trace", require "host.http"
+local look = { name = "look", parameters = { type = "object", properties = { url = { type = "string" } } } }
+local model = openai.chat_model { model = "gpt-4o" }:bind_tools { look }
+local stream = assert(model:stream { { role = "user", content = "in pieces" } })
+local cut = false
+for chunk in stream do
+  local text = chunk.content or ""
+  cut = cut or (text:find("MARK", 1, true) and not text:find("98765", 1, true))
+end
+assert(cut, "the secret came in one piece")
+local message = stream:message()
+assert(message.content:find("MARK", 1, true) and message.content:find("PRIVATE KEY", 1, true))
+local call = message.tool_calls[1]
+trace.span(call.name, { run_type = "tool", inputs = call.args, metadata = { seen = call.args.text } }, function()
+  trace.event("went", { to = call.args.url })
+  return { { type = "text", text = call.args.text } }
+end)
+local mails = assert(scalekit.execute_tool { tool_name = "gmail_fetch_mails", identifier = "u", connection_name = "gmail", tool_input = {} })
+assert(mails.json:find("MARK", 1, true))
+http.get("http://127.0.0.1:1/?q=" .. call.args.url)
+pcall(trace.span, "fails", function() error("cannot use " .. call.args.text, 0) end)
+LUA
+with MY_TOKEN="$MY_TOKEN" -- run -q pieces.lua
+want_code 0
+run trace verify last
+want_code 0
+run trace export last
+for id in $(sed -n 's/^{"id":"\([^"]*\)".*/\1/p' out); do
+  curl -s -H "x-api-key: $LANGSMITH_API_KEY" "$LANGSMITH_ENDPOINT/runs/$id"
+done >sent
+for file in out sent; do
+  check "$file: all spans" test "$(grep -o '"dotted_order":' $file | wc -l)" -ge 5
+  check "$file: the secret by its name" grep -q '\[secret:MY_TOKEN\]' $file
+  check "$file: nothing of any" sh -c "! grep -qE 'MARK|98765|a1B2c3D4|MIIEpA|z12345' $file"
+done
+for words in "show last --io" "show last" "show last --json" "ls --json" "diff last last"; do
+  # shellcheck disable=SC2086
+  run trace $words
+  check "trace $words" sh -c "! grep -qE 'MARK|98765|a1B2c3D4|MIIEpA|z12345' out err"
+done
 
 begin "a run on a terminal says where it can be seen, a run in a pipe does not ask"
 python3 "$HERE/on_pty.py" pty out -- "$AGENTHOST" run "$TMP/keys.lua"

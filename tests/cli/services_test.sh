@@ -211,4 +211,22 @@ LIMIT=60 run run --verify "$DIGEST"
 want_code 4
 want_out "unread emails"
 
+begin "host.langsmith.runs asks the older generation where the newer is not there"
+reset_emulator
+echo 'return 1' >one.lua
+run run -q --project older one.lua
+want_code 0
+trouble '{"where":"*","match":"/v2/runs/query","what":"404"}'
+cat >list.lua <<'LUA'
+for r in require("host.langsmith").runs { project = "older", is_root = true } do print(r.name, r.run_type, r.status) end
+LUA
+run run -q list.lua
+want_code 0
+is "the run" "$(cat out)" "$(printf 'one\tchain\tsuccess')"
+reset_emulator_trouble
+trouble '{"where":"*","match":"/v2/runs/query","what":"403"}'
+run run -q list.lua
+check "a refusal is no reason to ask the older" test "$code" != 0
+empty_out
+
 done_testing
