@@ -9,7 +9,6 @@
 #include "luajson.h"
 #include "luanotes.h"
 #include "luareplay.h"
-#include "replay.h"
 #include "secret.h"
 #include "sse.h"
 #include "task.h"
@@ -261,9 +260,8 @@ struct stream {
     struct ah_buf queue; /* bytes that came and were not read */
     struct ah_op *news;  /* latch of the task that waits, or NULL */
     bool began, paused, closed, sse_open, sse_ended;
-    bool past;    /* of a resumed run: there is nothing behind it any more */
-    int64_t call; /* the noted call that began it */
-    struct ah_replay *replay;
+    bool past; /* of a resumed run: there is nothing behind it any more */
+    struct ah_luareplay_stream notes;
     const struct ah_secrets *masked; /* a secret was sent: what echoes it is masked; else NULL */
     struct ah_buf held;              /* the last bytes, which may be the beginning of one */
     struct ah_sse sse;
@@ -311,20 +309,12 @@ static void on_stream_done(struct ah_op *op, void *arg)
     tell_reader(s);
 }
 
-/* It came to its end: a resumed run need not begin it anew. */
-static void end_notes(struct stream *s)
-{
-    if (s->replay)
-        ah_replay_stream_end(s->replay, s->call);
-    s->replay = NULL;
-}
-
 static void close_stream(struct stream *s)
 {
     if (s->closed)
         return;
     s->closed = true;
-    end_notes(s);
+    ah_luareplay_stream_end(&s->notes); /* a resumed run need not begin it anew */
     if (s->op) {
         ah_op_wait(&s->op->op, NULL, NULL);
         ah_op_cancel(&s->op->op);
@@ -415,7 +405,7 @@ static int k_chunk(lua_State *L, int status, lua_KContext idx)
             return 1;
         }
         if (s->op->op.done) {
-            end_notes(s);
+            ah_luareplay_stream_end(&s->notes);
             return s->op->op.err.kind == AH_NONE ? 0 : raise_failure(L, &s->op->op.err);
         }
         if (idx && !ah_task_op(L, (int)idx)->done)
@@ -501,7 +491,7 @@ static int k_event(lua_State *L, int status, lua_KContext idx)
             continue;
         }
         if (s->op->op.done) {
-            end_notes(s);
+            ah_luareplay_stream_end(&s->notes);
             if (s->op->op.err.kind != AH_NONE)
                 return raise_failure(L, &s->op->op.err);
             if (s->sse_ended)
@@ -571,12 +561,7 @@ static int k_stream(lua_State *L, int status, lua_KContext idx)
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "stream");
     luaL_setmetatable(L, STREAMED_MT);
-    s->replay = ah_lua_of(L)->replay;
-    s->call = ah_luareplay_number(L);
-    if (s->call == 0)
-        s->replay = NULL;
-    if (s->replay)
-        ah_replay_stream_begin(s->replay, s->call);
+    ah_luareplay_stream_begin(L, &s->notes);
     *(void **)lua_touserdata(L, 2) = NULL; /* from here on it is the script's */
     return 1;
 }

@@ -14,7 +14,6 @@
 #include "luareplay.h"
 #include "near.h"
 #include "openai.h"
-#include "replay.h"
 #include "strict.h"
 #include "task.h"
 
@@ -687,9 +686,8 @@ struct stream {
     struct ah_buf queue;     /* records: struct record, then its texts */
     size_t at;               /* of the first unread record */
     bool paused, draining, lost, asked;
-    bool past;                /* of a resumed run: there is nothing behind it any more */
-    struct ah_replay *replay; /* of which the end is to be noted; else NULL */
-    int64_t call;
+    bool past; /* of a resumed run: there is nothing behind it any more */
+    struct ah_luareplay_stream notes;
 };
 
 struct record {
@@ -738,14 +736,6 @@ static void on_stream_done(struct ah_op *op, void *arg)
     tell_reader(arg);
 }
 
-/* It came to its end: a resumed run need not begin it anew. */
-static void end_notes(struct stream *s)
-{
-    if (s->replay)
-        ah_replay_stream_end(s->replay, s->call);
-    s->replay = NULL;
-}
-
 /* Its beginning is in the notes of an earlier process, its end is nowhere. */
 static void set_cut(struct ah_error *err)
 {
@@ -769,7 +759,7 @@ static void stop_stream(struct stream *s)
 static int m_stream_close(lua_State *L)
 {
     struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
-    end_notes(s);
+    ah_luareplay_stream_end(&s->notes);
     stop_stream(s);
     return 0;
 }
@@ -778,7 +768,7 @@ static int m_stream_release(lua_State *L)
 {
     struct stream *s = luaL_checkudata(L, 1, STREAM_MT);
     struct ah_lua *lua = ah_lua_of(L);
-    end_notes(s);
+    ah_luareplay_stream_end(&s->notes);
     if (s->op) {
         const struct ah_error *err = &s->op->op.err;
         if (s->op->op.done && !s->asked && err->kind != AH_NONE && err->kind != AH_CANCELLED)
@@ -858,7 +848,7 @@ static int k_next(lua_State *L, int status, lua_KContext idx)
         return 1;
     }
     if (!s->op || s->op->op.done) {
-        end_notes(s);
+        ah_luareplay_stream_end(&s->notes);
         lua_pushnil(L);
         return 1;
     }
@@ -878,7 +868,7 @@ static int k_message(lua_State *L, int status, lua_KContext idx)
     (void)idx;
     if (!s->op->op.done)
         return await_news(L, s, k_message);
-    end_notes(s);
+    ah_luareplay_stream_end(&s->notes);
     s->asked = true;
     lua_getiuservalue(L, 1, 1);
     return push_outcome(L, luaL_checkudata(L, -1, MODEL_MT), s->op);
@@ -921,10 +911,7 @@ static int l_stream(lua_State *L)
     if (!s->op)
         return ah_luax_fail(L, &err);
     ah_op_wait(&s->op->op, on_stream_done, s);
-    s->call = ah_luareplay_number(L);
-    s->replay = s->call ? ah_lua_of(L)->replay : NULL;
-    if (s->replay)
-        ah_replay_stream_begin(s->replay, s->call);
+    ah_luareplay_stream_begin(L, &s->notes);
     /* As in `for chunk in model:stream(...)`: the fourth value is closed when the loop is left. */
     lua_settop(L, at);
     lua_pushnil(L);

@@ -32,6 +32,24 @@ int64_t ah_luareplay_number(lua_State *L)
     return ah_task_call(L);
 }
 
+void ah_luareplay_stream_begin(lua_State *L, struct ah_luareplay_stream *s)
+{
+    struct ah_lua *lua = ah_lua_of(L);
+    int64_t call = ah_luareplay_number(L);
+    *s = (struct ah_luareplay_stream){0};
+    if (!call || !lua->replay)
+        return;
+    *s = (struct ah_luareplay_stream){.lua = lua, .run = ah_replay_run(lua->replay), .call = call};
+    ah_replay_stream_begin(lua->replay, call);
+}
+
+void ah_luareplay_stream_end(struct ah_luareplay_stream *s)
+{
+    if (s->lua && s->lua->replay && ah_replay_run(s->lua->replay) == s->run)
+        ah_replay_stream_end(s->lua->replay, s->call);
+    s->lua = NULL;
+}
+
 struct ah_ids *ah_luareplay_ids(lua_State *L)
 {
     struct ah_replay *r = ah_lua_of(L)->replay;

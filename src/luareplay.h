@@ -22,6 +22,13 @@ void ah_luareplay_reader(lua_State *L, const char *name); /* of any function on 
 struct ah_replay *ah_luareplay_of(lua_State *L);
 /* The number of the noted call that runs in this task; 0: none. Effects are told by it. */
 int64_t ah_luareplay_number(lua_State *L);
+/* A stream that a noted call began. It may outlive its run, whose notes are then gone. All-zero: none. */
+struct ah_luareplay_stream {
+    struct ah_lua *lua;
+    int64_t run, call;
+};
+void ah_luareplay_stream_begin(lua_State *L, struct ah_luareplay_stream *s); /* by the noted call itself */
+void ah_luareplay_stream_end(struct ah_luareplay_stream *s);                 /* once; later ones do nothing */
 /* The run's source of chance, or the host's. */
 struct ah_ids *ah_luareplay_ids(lua_State *L);
 

@@ -272,6 +272,11 @@ static void add_note(struct ah_replay *r, const char *head, const char *json, si
     }
 }
 
+int64_t ah_replay_run(const struct ah_replay *r)
+{
+    return r->run;
+}
+
 size_t ah_replay_length(const struct ah_replay *r)
 {
     return r->past_count;
@@ -496,11 +501,6 @@ int ah_replay_load(struct ah_replay *r, int64_t run, struct ah_error *err)
     r->chain = runs;
     r->chain_count = count;
     return rc;
-}
-
-int64_t ah_replay_run(const struct ah_replay *r)
-{
-    return r->run;
 }
 
 void ah_replay_each_approval(struct ah_replay *r, int64_t call,
