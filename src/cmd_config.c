@@ -18,6 +18,7 @@
 
 struct setting {
     const char *name, *preset, *meaning;
+    bool rare; /* listed only where it is set */
 };
 static const struct setting settings[] = {
     {"AGENTHOST_USER", NULL, "whose accounts, when neither --user nor the script says"},
@@ -53,10 +54,26 @@ static const struct setting settings[] = {
     {"LANGCHAIN_ENDPOINT", NULL, "older name of LANGSMITH_ENDPOINT"},
     {"LANGCHAIN_PROJECT", NULL, "older name of LANGSMITH_PROJECT"},
     {"LANGCHAIN_WORKSPACE_ID", NULL, "older name of LANGSMITH_WORKSPACE_ID"},
+    {"LANGCHAIN_TRACING", NULL, "older name of LANGSMITH_TRACING", true},
+    {"LANGCHAIN_TRACING_SAMPLING_RATE", NULL, "older name of LANGSMITH_TRACING_SAMPLING_RATE", true},
+    {"LANGCHAIN_HIDE_INPUTS", NULL, "older name of LANGSMITH_HIDE_INPUTS", true},
+    {"LANGCHAIN_HIDE_OUTPUTS", NULL, "older name of LANGSMITH_HIDE_OUTPUTS", true},
+    {"LANGCHAIN_HIDE_METADATA", NULL, "older name of LANGSMITH_HIDE_METADATA", true},
+    {"LANGCHAIN_RUNS_ENDPOINTS", NULL, "older name of LANGSMITH_RUNS_ENDPOINTS", true},
+    {"LANGSMITH_SESSION", NULL, "older name of LANGSMITH_PROJECT", true},
+    {"LANGCHAIN_SESSION", NULL, "older name of LANGSMITH_PROJECT", true},
+    {"LANGSMITH_TENANT_ID", NULL, "older name of LANGSMITH_WORKSPACE_ID", true},
+    {"LANGSMITH_REVISION_ID", NULL, "stands as revision_id in the metadata of runs", true},
+    {"LANGCHAIN_REVISION_ID", NULL, "older name of LANGSMITH_REVISION_ID", true},
+    {"LANGSMITH_TRACING_MODE", NULL, "of LangSmith's clients; only warned of", true},
+    {"LANGCHAIN_TRACING_MODE", NULL, "older name of LANGSMITH_TRACING_MODE", true},
     {"https_proxy", NULL, "the proxy of https addresses"},
     {"http_proxy", NULL, "the proxy of http addresses"},
     {"all_proxy", NULL, "the proxy of both"},
     {"no_proxy", NULL, "what is reached without a proxy"},
+    {"HTTPS_PROXY", NULL, "the same as https_proxy", true},
+    {"ALL_PROXY", NULL, "the same as all_proxy", true},
+    {"NO_PROXY", NULL, "the same as no_proxy", true},
     {"SSL_CERT_FILE", "the system's", "the authorities to trust"},
 };
 #define SETTING_COUNT (sizeof settings / sizeof settings[0])
@@ -75,6 +92,8 @@ static const char *meant_by(const char *name)
     const char *found = NULL;
     size_t best = NEAR_MOST + 1;
     for (size_t i = 0; i < SETTING_COUNT && strlen(name) >= NEAR_MIN_BYTES; i++) {
+        if (settings[i].rare)
+            continue; /* HTTP_PROXY means itself, not HTTPS_PROXY */
         size_t d =
             strlen(settings[i].name) >= NEAR_MIN_BYTES ? ah_near_distance(name, settings[i].name) : best;
         if (d < best) {
@@ -103,7 +122,8 @@ static void put_source(const struct ah_config_given *g, char *out, size_t size)
 /* May its value be seen? Only of settings that are known: a misspelt name may hold a key. */
 static bool is_shown(const char *name)
 {
-    return find_known(name) && !ah_secret_is_name(name) && strcmp(name, "LANGSMITH_RUNS_ENDPOINTS") != 0 &&
+    const char *rest = strchr(name, '_');
+    return find_known(name) && !ah_secret_is_name(name) && strcmp(rest ? rest : "", "_RUNS_ENDPOINTS") != 0 &&
            strcmp(name, "OPENAI_CUSTOM_HEADERS") != 0; /* keys stand in these two */
 }
 
@@ -322,8 +342,11 @@ static int run_explain(struct ah_cmd_ctx *ctx, int argc, char **argv)
         ah_config_set(ctx->core->config, "AGENTHOST_USER", ctx->options->user, AH_FROM_FLAG);
     if (argc == 1)
         return explain_one(ctx, argv[0]);
-    for (size_t i = 0; i < SETTING_COUNT; i++)
-        show(ctx, settings[i].name, &settings[i], NULL, false);
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        struct ah_config_given given[1];
+        if (!settings[i].rare || ah_config_givens(ctx->core->config, settings[i].name, given, 1))
+            show(ctx, settings[i].name, &settings[i], NULL, false);
+    }
     ah_config_each(ctx->core->config, "", show_near, ctx);
     if (!ctx->json)
         print_meaning(ctx);

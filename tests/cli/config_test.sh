@@ -78,8 +78,39 @@ run config explain OPENAI_BASE_URL --json
 valid_json
 is "default" "$(member 'v["default"], v["set"]')" "('https://api.openai.com/v1', False)"
 
+begin "what is told of is what the program reads"
+run completion --words setting
+cp out told
+cat >compare.py <<'PY'
+import glob, re, sys
+words = r'"((?:AGENTHOST|SCALEKIT|OPENAI|LITELLM|LANGSMITH|LANGCHAIN)_[A-Z0-9_]*[A-Z0-9]|[A-Za-z]+_(?:proxy|PROXY)|SSL_CERT_FILE)"'
+not_settings = {"AGENTHOST_FAULT", "AGENTHOST_FAULT_CLOCK",  # of test builds
+                "SCALEKIT_ACCESS_TOKEN",                     # the name of a secret
+                "HTTP_PROXY"}                                # only warned of: see http.c
+read = set()
+for path in glob.glob(sys.argv[1] + "/src/*.c"):
+    if path.endswith("cmd_config.c"):
+        continue
+    text = re.sub(r"/\*.*?\*/", "", open(path).read(), flags=re.S)
+    read |= set(re.findall(words, text))
+    if path.endswith("/tracing.c"):  # LANGSMITH_<name>, else LANGCHAIN_<name>
+        names = re.findall(r'(?:read_either|hides)\(t, "([A-Z_]+)"', text)
+        read |= {first + name for name in names for first in ("LANGSMITH_", "LANGCHAIN_")}
+told = set(open("told").read().split())
+print("\n".join(["read, not told of: " + name for name in sorted(read - told - not_settings)]
+                + ["told of, not read: " + name for name in sorted(told - read)]) or "alike")
+PY
+is "the table of cmd_config.c" "$(python3 compare.py "$ROOT")" alike
+printf 'LANGCHAIN_RUNS_ENDPOINTS=[{"api_url":"https://x.example","api_key":"LEAKkey-12345"}]\nLANGSMITH_SESSION=s\n' >.env
+chmod 600 .env
+with HTTPS_PROXY=http://LEAKname:LEAKpass@127.0.0.1:1 -- config explain
+row_is LANGCHAIN_RUNS_ENDPOINTS "set, from .env line 1"
+row_is LANGSMITH_SESSION "s, from .env line 2"
+row_is HTTPS_PROXY "http://127.0.0.1:1, from the environment"
+not_out LANGCHAIN_SESSION
+
 begin "other programs' variables are nobody's misspelling, nor are names that LangSmith has and agenthost does not read"
-with LANGUAGE=en LANGSMITH_TENANT_ID=t LANGSMITH_PROFILE=p OPENAI_MODEL=x HTTPS_PROX=y SSL_CERT_DIR=/x PYTHONPATH=/y -- config explain
+with LANGUAGE=en LANGSMITH_TENANT_ID=t LANGSMITH_PROFILE=p OPENAI_MODEL=x HTTPS_PROX=y HTTP_PROXY=http://127.0.0.1:1 SSL_CERT_DIR=/x PYTHONPATH=/y -- config explain
 want_code 0
 not_out "looks like"
 
