@@ -106,6 +106,11 @@ t.test("mcp.lua", function()
   t.eq(result.messages[3].tool_calls[1].name, "gmail_fetch_mails")
 end)
 
+t.test("session.lua, twice", function()
+  t.match(run "session.lua", "with the 5 messages before it\nthe session has 5 steps\n")
+  t.match(run "session.lua", "with the 11 messages before it\nthe session has 10 steps\n")
+end)
+
 t.test("stream.lua", function() t.match(run "stream.lua", "%S") end)
 
 t.test("parallel.lua", function()
