@@ -4,7 +4,7 @@
 --   agenthost session show inbox
 --   agenthost session fork inbox other --at 3      another one with the same beginning
 --
--- From outside, for any agent that a script returns: agenthost run --session NAME FILE "…"; then agenthost run -c FILE …
+-- For any agent that a script returns: agenthost run --session NAME FILE "…", then agenthost run -c FILE "…".
 local agent = require "agent"
 local session = require "host.session"
 
