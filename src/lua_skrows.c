@@ -107,8 +107,12 @@ static void add_page_size(lua_State *L, int idx, const struct ah_skwire_row *row
 /* Pushes a guarded buffer with the arguments of the table at 1 as JSON. NULL: err. */
 static struct ah_buf *read_args(lua_State *L, const struct ah_skwire_row *row, struct ah_error *err)
 {
-    luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
+    if (row->items && lua_isnil(L, 1)) { /* a list, and nothing is wished for: all of it */
+        lua_newtable(L);
+        lua_replace(L, 1);
+    }
+    luaL_checktype(L, 1, LUA_TTABLE);
     ah_luax_fields(L, 1, lua_tostring(L, lua_upvalueindex(TITLE)),
                    lua_touserdata(L, lua_upvalueindex(NAMES)));
     if (push_copy(L, 1, 0, err) != 0)

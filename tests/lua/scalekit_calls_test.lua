@@ -16,11 +16,12 @@ t.test("every function takes one table and names what it does not know", functio
   local count = 0
   for name, f in pairs(scalekit) do
     count = count + 1
-    t.raises("table expected", f)
+    t.raises("table expected", f, 5)
     t.raises("unknown field 'no_such_field' in", f, { no_such_field = 1 })
     t.ok(name:match "^[%l_]+$")
   end
   t.ok(count > 60, count .. " functions")
+  t.raises("table expected", scalekit.delete_connected_account) -- only lists may be asked for without a word
 end)
 
 t.test("limits are looked at before anything is sent", function()
@@ -58,6 +59,9 @@ t.test("accounts, page by page, and the same as one page", function()
   for _, account in ipairs(page.connected_accounts) do t.eq(seen[account.id], account.identifier) end
   t.ok(#page.connected_accounts >= 5)
   t.eq(#collect(scalekit.search_accounts { query = "pages_" }), 5)
+  t.ok(#collect(scalekit.connections()) > 0, "nothing given is everything")
+  t.ok(t.ok(scalekit.list_connected_accounts()).connected_accounts[1])
+  t.match(t.err("invalid", scalekit.search_connected_accounts()).message, "query")
   local err = t.raises("at least 3", function() collect(scalekit.search_accounts { query = "x" }) end)
   t.eq(err.kind, "invalid")
 end)

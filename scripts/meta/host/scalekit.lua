@@ -175,13 +175,13 @@ function scalekit.verify_webhook(opts) end
 ---@field page_token? string
 
 -- List the connected accounts. GET /api/v1/connected_accounts
----@param opts host.scalekit.ListConnectedAccountsOpts
+---@param opts? host.scalekit.ListConnectedAccountsOpts
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_connected_accounts(opts) end
 
 -- Every page of list_connected_accounts, item by item.
----@param opts host.scalekit.ListConnectedAccountsOpts
+---@param opts? host.scalekit.ListConnectedAccountsOpts
 ---@return fun(): host.scalekit.Account? next
 function scalekit.accounts(opts) end
 
@@ -283,13 +283,13 @@ function scalekit.get_connected_account_by_id(opts) end
 function scalekit.verify_connected_account_user(opts) end
 
 -- List the connections. GET /api/v1/connections/app
----@param opts { provider?: string, query?: string, page_size?: integer, page_token?: string }
+---@param opts? { provider?: string, query?: string, page_size?: integer, page_token?: string }
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_connections(opts) end
 
 -- Every page of list_connections, item by item.
----@param opts { provider?: string, query?: string, page_size?: integer }
+---@param opts? { provider?: string, query?: string, page_size?: integer }
 ---@return fun(): table? next
 function scalekit.connections(opts) end
 
@@ -330,13 +330,13 @@ function scalekit.enable_connection(opts) end
 function scalekit.disable_connection(opts) end
 
 -- List the providers. GET /api/v1/providers
----@param opts { identifier?: string, provider_type?: string, page_size?: integer, page_token?: string }
+---@param opts? { identifier?: string, provider_type?: string, page_size?: integer, page_token?: string }
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_providers(opts) end
 
 -- Every page of list_providers, item by item.
----@param opts { identifier?: string, provider_type?: string, page_size?: integer }
+---@param opts? { identifier?: string, provider_type?: string, page_size?: integer }
 ---@return fun(): table? next
 function scalekit.providers(opts) end
 
@@ -391,13 +391,13 @@ function scalekit.delete_custom_provider(opts) end
 ---@field page_token? string
 
 -- List the catalogue of tools. GET /api/v1/tools
----@param opts host.scalekit.ListToolsOpts
+---@param opts? host.scalekit.ListToolsOpts
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_tools(opts) end
 
 -- Every page of list_tools, item by item.
----@param opts host.scalekit.ListToolsOpts
+---@param opts? host.scalekit.ListToolsOpts
 ---@return fun(): table? next
 function scalekit.tools(opts) end
 
@@ -421,13 +421,13 @@ function scalekit.list_scoped_tools(opts) end
 function scalekit.scoped_tools(opts) end
 
 -- List the available tools. GET /api/v1/tools/available
----@param opts { identifier?: string, page_size?: integer, page_token?: string }
+---@param opts? { identifier?: string, page_size?: integer, page_token?: string }
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_available_tools(opts) end
 
 -- Every page of list_available_tools, item by item.
----@param opts { identifier?: string, page_size?: integer }
+---@param opts? { identifier?: string, page_size?: integer }
 ---@return fun(): table? next
 function scalekit.available_tools(opts) end
 
@@ -465,13 +465,13 @@ function scalekit.set_default_tool(opts) end
 ---@field page_token? string
 
 -- List the MCP configs. GET /api/v1/mcp/configs
----@param opts host.scalekit.ListMcpConfigsOpts
+---@param opts? host.scalekit.ListMcpConfigsOpts
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_mcp_configs(opts) end
 
 -- Every page of list_mcp_configs, item by item.
----@param opts host.scalekit.ListMcpConfigsOpts
+---@param opts? host.scalekit.ListMcpConfigsOpts
 ---@return fun(): table? next
 function scalekit.mcp_configs(opts) end
 
@@ -527,13 +527,13 @@ function scalekit.ensure_mcp_instance(opts) end
 ---@field page_token? string
 
 -- List the MCP instances. GET /api/v1/mcp/instances
----@param opts host.scalekit.ListMcpInstancesOpts
+---@param opts? host.scalekit.ListMcpInstancesOpts
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_mcp_instances(opts) end
 
 -- Every page of list_mcp_instances, item by item.
----@param opts host.scalekit.ListMcpInstancesOpts
+---@param opts? host.scalekit.ListMcpInstancesOpts
 ---@return fun(): table? next
 function scalekit.mcp_instances(opts) end
 
@@ -605,7 +605,7 @@ function scalekit.delete_mcp(opts) end
 function scalekit.list_tool_calls(opts) end
 
 -- Every page of list_tool_calls, item by item.
----@param opts host.scalekit.ListToolCallsOpts
+---@param opts? host.scalekit.ListToolCallsOpts
 ---@return fun(): table? next
 function scalekit.tool_calls(opts) end
 
@@ -645,13 +645,13 @@ function scalekit.get_analytics_overview(opts) end
 ---@field page_token? string
 
 -- List the events. POST /api/v1/events
----@param opts host.scalekit.ListEventsOpts
+---@param opts? host.scalekit.ListEventsOpts
 ---@return table? answer
 ---@return host.Error? err
 function scalekit.list_events(opts) end
 
 -- Every page of list_events, item by item.
----@param opts host.scalekit.ListEventsOpts
+---@param opts? host.scalekit.ListEventsOpts
 ---@return fun(): table? next
 function scalekit.events(opts) end
 
