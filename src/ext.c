@@ -266,15 +266,28 @@ struct call {
     struct ah_effect *effect;
 };
 
+/* What the journal's body of an outcome is, in the place of a status. A string, and a text that looks like JSON, are
+ * told from other values by it. */
+enum { BODY_VALUE, BODY_STRING, BODY_NOTHING };
+
 static void record_outcome(struct call *call)
 {
     const struct ah_op *op = &call->wait->op;
     const struct ah_ext_op *ext = call->wait->ext;
     struct ah_effect *e = call->effect;
     bool ok = op->err.kind == AH_NONE;
+    int what = !ext->result ? BODY_NOTHING : ext->is_text || ext->result[0] == '"' ? BODY_STRING : BODY_VALUE;
+    struct ah_buf quoted;
     call->effect = NULL;
-    ah_effect_end(e, op->issued, op->completed, 0, ok ? ext->result : NULL, ok ? ext->n : 0,
-                  ok ? NULL : &op->err);
+    ah_buf_init(&quoted, 6 * AH_SERVER_BODY_BYTES + 2);
+    if (ok && ext->is_text)
+        ah_json_quote(&quoted, ext->result, ext->n);
+    if (!ok || quoted.failed)
+        what = BODY_NOTHING;
+    const struct ah_buf none = {0}, plain = {.p = ext->result, .n = ext->n};
+    const struct ah_buf *body = what == BODY_NOTHING ? &none : ext->is_text ? &quoted : &plain;
+    ah_effect_end(e, op->issued, op->completed, what, body->p, body->n, ok ? NULL : &op->err);
+    ah_buf_drop(&quoted);
 }
 
 static void free_call(void *p)
@@ -366,8 +379,10 @@ static int push_answer(lua_State *L, const struct ah_effect_answer *a)
         ah_err_copy(&err, &a->err);
         return ah_luax_fail(L, &err);
     }
-    if (ah_json_check(a->body, a->n, 0, &v, NULL) == 0)
+    if (a->status == BODY_VALUE && ah_json_check(a->body, a->n, 0, &v, NULL) == 0)
         ah_luajson_push(L, v);
+    else if (a->status == BODY_NOTHING)
+        lua_pushnil(L);
     else
         lua_pushlstring(L, a->body, a->n);
     return 1;

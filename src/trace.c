@@ -1216,8 +1216,11 @@ static int take_answer(void *arg, const struct ah_store_event *ev)
     body = ah_json_get(end, "body");
     err = ah_json_get(end, "error");
     if (body.type == AH_JSON_STRING) {
-        e->body = ah_json_dup(body);
-        e->answer.n = e->body ? strlen(e->body) : 0;
+        struct ah_buf text;
+        ah_buf_init(&text, MASKED_BYTES);
+        e->body =
+            ah_json_str(body, &text) == 0 ? ah_buf_take(&text, &e->answer.n) : NULL; /* it may hold NUL */
+        ah_buf_drop(&text);
     } else if (body.type != AH_JSON_NONE) {
         e->body = copy_bytes(body.p, body.n);
         e->answer.n = body.n;

@@ -48,7 +48,7 @@ struct ah_ext_primitive {
 };
 
 /* Adds a primitive, or functions that answer at once (they must not reach outside: nothing is journalled for
- * them), to host.ext.MODULE, which is made if need be. Names are of letters, digits and "_". -1: *error (may be
+ * them, and a resumed run calls them again, so the same arguments must give the same results), to host.ext.MODULE, which is made if need be. Names are of letters, digits and "_". -1: *error (may be
  * NULL) says why. The struct is copied; the texts too. */
 AH_PUBLIC int ah_ext_add_primitive(struct ah_host *h, const char *module, const struct ah_ext_primitive *p,
                                    struct ah_host_error *error);

@@ -409,7 +409,7 @@ static void test_locale(void **state)
 
 /* --- primitives ------------------------------------------------------------------------------------------------------ */
 
-enum how { AT_ONCE, BY_THREAD, NEVER, BAD_JSON, BYTES, FAILS, OTHER_KIND, NOTHING };
+enum how { AT_ONCE, BY_THREAD, NEVER, BAD_JSON, BYTES, FAILS, OTHER_KIND, NOTHING, LIST_TEXT, STRING };
 
 struct data {
     char word[16];
@@ -478,6 +478,12 @@ static void start(struct ah_ext_op *op)
     case BYTES:
         ah_ext_finish_text(op, "a\0b", 3);
         break;
+    case LIST_TEXT:
+        ah_ext_finish_text(op, "[1]", 3);
+        break;
+    case STRING:
+        ah_ext_finish(op, "\"5\"", 3);
+        break;
     case FAILS:
         ah_ext_fail(op, "rate_limit", "too many");
         break;
@@ -504,7 +510,8 @@ static void release(void *data)
 
 static void add(struct ah_host *h, const char *name, enum ah_ext_effect effect, enum how how)
 {
-    static const enum how hows[] = {AT_ONCE, BY_THREAD, NEVER, BAD_JSON, BYTES, FAILS, OTHER_KIND, NOTHING};
+    static const enum how hows[] = {AT_ONCE, BY_THREAD,  NEVER,   BAD_JSON,  BYTES,
+                                    FAILS,   OTHER_KIND, NOTHING, LIST_TEXT, STRING};
     struct ah_host_error error = {{0}, {0}};
     char text[16]; /* names are copied */
     snprintf(text, sizeof text, "%s", name);
@@ -647,6 +654,73 @@ static void test_effects(void **state)
     sqlite3_close(db);
 }
 
+#define EACH                                                                                                 \
+    "local m, out = require 'host.ext.mine', {}\n"                                                           \
+    "for i, f in ipairs {'list', 'string', 'bytes', 'nothing', 'once'} do\n"                                 \
+    "  local v = m[f] 'w'\n"                                                                                 \
+    "  out[i] = type(v) .. (type(v) == 'table' and #v or v and #tostring(v) or '')\n"                        \
+    "end\n"                                                                                                  \
+    "m.last 'w'\n"                                                                                           \
+    "return table.concat(out, ' ')"
+
+#define KEEP_INTENTS                                                                                         \
+    "update event set body = json_object('notes', (select json_group_array(json(value)) from "               \
+    "json_each(event.body, '$.notes') where json_extract(value, '$[0]') = 'i')) where kind = 6"
+
+static struct ah_host *open_journal(const char *dir, enum how last)
+{
+    struct ah_host_opts opts = {
+        .size = sizeof opts, .flags = AH_HOST_NO_DOTENV, .journal_dir = dir, .verbosity = -1};
+    struct ah_host *h = ah_host_new(&opts, NULL);
+    assert_non_null(h);
+    add(h, "list", AH_EXT_UNSAFE, LIST_TEXT);
+    add(h, "string", AH_EXT_UNSAFE, STRING);
+    add(h, "bytes", AH_EXT_UNSAFE, BYTES);
+    add(h, "nothing", AH_EXT_UNSAFE, NOTHING);
+    add(h, "once", AH_EXT_UNSAFE, AT_ONCE);
+    add(h, "last", AH_EXT_READ, last);
+    return h;
+}
+
+/* A run that was cut after its calls were answered, and before its script's notes were written: the answers are what
+ * they were, and nothing is done twice. */
+static void test_answers_again(void **state)
+{
+    (void)state;
+    memset(&seen, 0, sizeof seen);
+    char dir[80], path[96];
+    snprintf(dir, sizeof dir, "%s/again", folder);
+    snprintf(path, sizeof path, "%s/journal.db", dir);
+    struct ah_host *h = open_journal(dir, NEVER);
+    struct ah_host_run_opts opts = from_text(EACH);
+    assert_int_equal(ah_host_start(h, &opts), 0);
+    for (int i = 0; i < 200 && !seen.kept; i++)
+        ah_host_step(h, 10);
+    assert_non_null(seen.kept);
+    ah_host_stop(h);
+    while (ah_host_step(h, 10))
+        ;
+    int64_t key = ah_host_result(h)->run_key;
+    ah_ext_finish(seen.kept, NULL, 0);
+    ah_host_free(h);
+
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, KEEP_INTENTS, NULL, NULL, NULL), SQLITE_OK);
+    assert_true(sqlite3_changes(db) > 0);
+    sqlite3_close(db);
+
+    int started = seen.started;
+    h = open_journal(dir, AT_ONCE);
+    opts.resumes = key;
+    const struct ah_host_result *r = ah_host_run(h, &opts);
+    if (!r->answer)
+        fail_msg("%s: %s", r->error.kind, r->error.message);
+    assert_string_equal(r->answer, "string3 string1 string3 nil table2");
+    assert_int_equal(seen.started, started + 1);
+    ah_host_free(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -662,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_bad_additions),
         cmocka_unit_test(test_primitives),
         cmocka_unit_test(test_effects),
+        cmocka_unit_test(test_answers_again),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
