@@ -149,6 +149,9 @@ man=$PREFIX/share/man/man1/agenthost.1
 if command -v groff >/dev/null; then
   is "warnings of groff" "$(groff -man -ww -z -Tutf8 "$man" 2>&1)" ""
 fi
+if command -v mandoc >/dev/null; then
+  is "warnings of mandoc" "$(mandoc -T lint -W warning "$man" 2>&1)" ""
+fi
 sed 's/\\-/-/g' "$man" >plain
 for option in $(grep -o '^ *\(-[a-z], \)\?--[a-z-]*' help | grep -o -- '--[a-z-]*' | sort -u); do
   check "$option is in the manual" grep -q -- "$option" plain
