@@ -46,7 +46,7 @@ static const char *need_name(lua_State *L, int idx, const char *field)
 static struct ah_json read_whole(lua_State *L, const struct ah_buf *text)
 {
     struct ah_error err = {0};
-    struct ah_json v;
+    struct ah_json v = {0};
     if (text->failed || ah_json_check(ah_buf_str(text), text->n, 0, &v, &err) != 0)
         luaL_error(L, "the session is too long to be read");
     return v;
