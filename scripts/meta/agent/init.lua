@@ -14,6 +14,7 @@
 ---@field params? table<string, any> further parameters of chat completions
 ---@field tools? (agent.Tool|function)[] tools of the script's own
 ---@field limits? agent.Limits
+---@field approve? "ask"|"auto"|"deny"|"unsafe-only" which calls a person must allow: see agent.policy; the flag --approve wins
 ---@field auth_timeout? number seconds to wait for a user who must authorize; 300 at a terminal, else 0. Flag --auth-timeout
 ---@field result_bytes? integer of a tool's result that the model reads at once; 32768. The rest it reads with read_result
 ---@field session? string the conversation to go on with, kept over several runs. Flags --session, --continue
@@ -56,6 +57,7 @@
 ---@field find? boolean none at first: the model searches them with find_tools
 ---@field before? table<string, fun(args: table): table?> by the tool's name
 ---@field after? table<string, fun(result: any): any>
+---@field verify? table<string, fun(args: table, call: agent.Call): boolean?, any> after a call whose outcome is unknown: true and the result; false: it was not carried out
 
 ---@class agent.Model
 ---@field bind_tools fun(self, tools: table[]): agent.Model
@@ -115,6 +117,9 @@ local agent = {}
 ---@field description string
 ---@field parameters? table JSON schema of an object
 ---@field class? "read"|"idempotent"|"unsafe"
+---@field input_schema? table the same as parameters, by another name
+---@field annotations? table read_only_hint, idempotent_hint, destructive_hint
+---@field verify? fun(args: table, call: agent.Call): boolean?, any after a call whose outcome is unknown: true and the result; false: it was not carried out; nil: unknown
 ---@field run fun(args: table, call: agent.Call): any, any
 
 ---A tool defined in Lua, checked: a table, or a function with LuaCATS comments right above it.
