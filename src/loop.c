@@ -11,6 +11,7 @@
 
 #define READY_ROUNDS 64 /* then poll once without waiting, so that a busy task starves nobody */
 #define AFTER_COUNT 256 /* the same, of what waits for the others */
+#define HELD_MS 2000    /* so long a journal that is locked holds up everything; then only what would leave */
 
 struct ah_loop {
     uv_loop_t uv;
@@ -24,9 +25,10 @@ struct ah_loop {
     struct ah_clock clock;
     struct ah_ids ids;
     bool hurry, polling;
-    bool fresh; /* a watch that libuv tells the kernel of in its next poll only */
-    bool held;  /* the last commit said "not now" */
-    int work;   /* items on other threads, or done and not yet reported */
+    bool fresh;      /* a watch that libuv tells the kernel of in its next poll only */
+    bool held;       /* the last commit said "not now" */
+    int64_t held_us; /* since when */
+    int work;        /* items on other threads, or done and not yet reported */
 
     pthread_mutex_t lock; /* guards posts */
     struct ah_post *posts, **posts_tail;
@@ -213,17 +215,33 @@ static void run_all_ready(struct ah_loop *loop)
     }
 }
 
+static void commit_turn(struct ah_loop *loop)
+{
+    bool committed = commit_now(loop);
+    if (!committed && !loop->held)
+        loop->held_us = ah_clock_mono_us();
+    loop->held = !committed;
+}
+
+/* A task's wait ends only when what it had ended before is kept: this is what the journal promises. */
+static bool may_run(const struct ah_loop *loop)
+{
+    return !loop->held || ah_clock_mono_us() - loop->held_us >= HELD_MS * 1000;
+}
+
 bool ah_loop_turn(struct ah_loop *loop, int timeout_ms)
 {
-    run_all_ready(loop);
-    bool committed = commit_now(loop);
-    loop->held = !committed;
-    if (committed)
+    bool ran = may_run(loop);
+    if (ran)
+        run_all_ready(loop);
+    commit_turn(loop);
+    if (!loop->held)
         list_run(&loop->start);
     else if (timeout_ms < 0 || timeout_ms > loop->commit_retry_ms)
         timeout_ms = loop->commit_retry_ms;
-    bool busy = loop->hurry || !list_empty(&loop->ready) || !list_empty(&loop->after) ||
-                (committed && !list_empty(&loop->start));
+    bool ready = !list_empty(&loop->ready) || !list_empty(&loop->after);
+    bool busy =
+        loop->hurry || (may_run(loop) && (ready || !ran)) || (!loop->held && !list_empty(&loop->start));
     loop->hurry = false;
     poll_once(loop, busy ? 0 : timeout_ms);
     return uv_loop_alive(&loop->uv) || loop->work > 0 || !list_empty(&loop->ready) ||
@@ -251,8 +269,8 @@ static bool has_posts(struct ah_loop *loop)
 
 int ah_loop_timeout(struct ah_loop *loop)
 {
-    if (loop->fresh || loop->hurry || !list_empty(&loop->ready) || !list_empty(&loop->after) ||
-        has_posts(loop) || (!loop->held && !list_empty(&loop->start)))
+    bool ready = !list_empty(&loop->ready) || !list_empty(&loop->after) || has_posts(loop);
+    if (loop->fresh || loop->hurry || (ready && may_run(loop)) || (!loop->held && !list_empty(&loop->start)))
         return 0;
     uv_ref((uv_handle_t *)&loop->wake); /* a loop with nothing of its own would not wait at all */
     int ms = uv_backend_timeout(&loop->uv);

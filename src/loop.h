@@ -43,7 +43,7 @@ void ah_loop_after(struct ah_loop *loop, struct ah_ready *r);
 
 /* --- phase 2: commit --------------------------------------------------------------------- */
 /* Called once a turn, after the ready phase. True: all is on disk (or nothing was queued). False:
- * not now; queued starts are held back and the turn ends within retry_ms. */
+ * not now; queued starts are held back, and for 2 s what is ready too, and the turn ends within retry_ms. */
 void ah_loop_set_commit(struct ah_loop *loop, bool (*commit)(void *arg), void *arg, int retry_ms);
 
 /* --- phase 3: start ---------------------------------------------------------------------- */

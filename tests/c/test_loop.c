@@ -95,6 +95,27 @@ static void test_order(void **state)
     assert_string_equal(trail, "|");
 }
 
+/* What a task had ended before a wait must be kept before the wait ends. */
+static void test_held(void **state)
+{
+    struct ah_loop *loop = *state;
+    ah_loop_set_commit(loop, on_commit, NULL, 1);
+    struct item a = {{.run = run_item}, loop, 'a', 0, NULL}, b = {{.run = run_item}, loop, 'b', 0, NULL};
+    commits = false;
+    ah_loop_ready(loop, &a.r);
+    assert_true(ah_loop_turn(loop, 0));
+    ah_loop_ready(loop, &b.r);
+    assert_int_equal(ah_loop_timeout(loop), 1); /* a try, not a spin */
+    assert_true(ah_loop_turn(loop, -1));
+    assert_true(ah_loop_turn(loop, 0));
+    assert_string_equal(trail, "a|||");
+    commits = true;
+    assert_true(ah_loop_turn(loop, -1)); /* b is ready now */
+    assert_int_equal(ah_loop_timeout(loop), 0);
+    assert_false(ah_loop_turn(loop, 0));
+    assert_string_equal(trail, "a||||b|");
+}
+
 static void test_unready(void **state)
 {
     struct ah_loop *loop = *state;

@@ -5,6 +5,7 @@
 The short form is what ctest runs (tests/faults/*_test.sh); `long` is the whole measure. $AGENTHOST names the program,
 $AGENTHOST_RELEASE one without sanitizers for what measures memory. Exits 0, 1, or 77 when it cannot run here. Ends only
 what it started."""
+import contextlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -122,23 +124,57 @@ def check_far(far, conflicts_are_resends=True):
               far.strange_conflicts == 0, far.strange_conflicts)
 
 
+class Locker:
+    """Another program that holds the journal's lock for a moment, again and again."""
+
+    def __init__(self, rig):
+        self.path, self.stop = os.path.join(rig.env["AGENTHOST_HOME"], "journal.db"), threading.Event()
+        self.thread, self.count = threading.Thread(target=self.run), 0
+
+    def run(self):
+        chance = random.Random(1)
+        while not self.stop.wait(chance.random() * 0.03):
+            try:
+                with contextlib.closing(sqlite3.connect("file:%s?mode=rw" % self.path, uri=True, timeout=5, isolation_level=None)) as db:
+                    db.execute("begin immediate")
+                    self.count += 1
+                    self.stop.wait(chance.random() * 0.03)
+                    db.execute("rollback")
+            except sqlite3.OperationalError:  # not there yet
+                pass
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
+def kill_all(rig, times, chance, did, covered):
+    for i in range(times):
+        child = rig.start(SPANS, "k%d" % i, 1000000, *(["flush"] if i % 3 else []), *(["runs"] if i % 2 else []))
+        time.sleep(0.1)
+        while child.poll() is None and not os.path.getsize(child.out):
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.4)
+        child.send_signal(signal.SIGKILL)
+        if child.wait() != -signal.SIGKILL:
+            check("run %d was killed" % i, False, text(child.err))
+        d, c = said(child)
+        did += d
+        covered += c
+
+
 def kill(long):
-    """SIGKILL at random moments under load."""
+    """SIGKILL at random moments under load, while somebody else wants the journal too."""
     times, chance = (200 if long else 12), random.Random(7)
     did, covered = [], []
     with FarEnd(info={"instance_flags": {"zstd_compression_enabled": True}}) as far, Rig(far.base) as rig:
-        for i in range(times):
-            child = rig.start(SPANS, "k%d" % i, 1000000, *(["flush"] if i % 3 else []), *(["runs"] if i % 2 else []))
-            time.sleep(0.1)
-            while child.poll() is None and not os.path.getsize(child.out):
-                time.sleep(0.005)
-            time.sleep(chance.random() * 0.4)
-            child.send_signal(signal.SIGKILL)
-            if child.wait() != -signal.SIGKILL:
-                check("run %d was killed" % i, False, text(child.err))
-            d, c = said(child)
-            did += d
-            covered += c
+        with Locker(rig) as locker:
+            kill_all(rig, times, chance, did, covered)
+        check("the journal was locked by another", locker.count > times, locker.count)
         rig.drain()
         check_arrived(far, covered)
         check_far(far)
