@@ -40,6 +40,7 @@ struct ah_child {
     struct ah_ready start; /* what is queued leaves after the commit */
     struct ah_timer patience;
     struct ah_buf queue, line, words; /* for stdin; of stdout; of stderr */
+    size_t cleared, scanned;          /* of queue: may be written, the commit was; of line: holds no end */
     char last[512];                   /* the last line of stderr */
     bool writing, closing, terminated, exited, told;
     int status;
@@ -224,6 +225,7 @@ static void stop_writing(struct ah_child *c)
     ah_loop_unstart(c->loop, &c->start);
     close_fd(&c->in);
     ah_buf_clear(&c->queue);
+    c->cleared = 0;
     c->writing = false;
 }
 
@@ -316,9 +318,9 @@ static void break_output(struct ah_child *c, enum ah_kind kind, const char *why)
 /* Hands out whole lines. on_line may free nothing: the child lives until its owner says so. */
 static void take_lines(struct ah_child *c)
 {
-    size_t from = 0;
+    size_t from = 0, look = c->scanned;
     for (;;) {
-        const char *end = from < c->line.n ? memchr(c->line.p + from, '\n', c->line.n - from) : NULL;
+        const char *end = look < c->line.n ? memchr(c->line.p + look, '\n', c->line.n - look) : NULL;
         if (!end)
             break;
         size_t n = (size_t)(end - (c->line.p + from));
@@ -326,8 +328,10 @@ static void take_lines(struct ah_child *c)
         if (c->on_line && shown > 0)
             c->on_line(c->arg, c->line.p + from, shown);
         from += n + 1;
+        look = from;
     }
     ah_buf_consume(&c->line, from);
+    c->scanned = c->line.n;
 }
 
 static void on_out(struct ah_watch *w, int events)
@@ -394,12 +398,14 @@ static void on_in(struct ah_watch *w, int events)
     write_queue(w->arg);
 }
 
+/* No further than `cleared`: what came later waits for its own commit, which may fail and be tried again. */
 static void write_queue(struct ah_child *c)
 {
-    while (c->in >= 0 && c->queue.n > 0) {
-        ssize_t n = send(c->in, c->queue.p, c->queue.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (c->in >= 0 && c->cleared > 0) {
+        ssize_t n = send(c->in, c->queue.p, c->cleared, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             ah_buf_consume(&c->queue, (size_t)n);
+            c->cleared -= (size_t)n;
             continue;
         }
         if (n < 0 && errno == EINTR)
@@ -416,13 +422,14 @@ static void write_queue(struct ah_child *c)
         ah_watch_stop(&c->in_watch);
         c->writing = false;
     }
-    if (c->closing)
+    if (c->closing && c->queue.n == 0)
         stop_writing(c);
 }
 
 static void on_start(struct ah_ready *r)
 {
     struct ah_child *c = (struct ah_child *)(void *)((char *)r - offsetof(struct ah_child, start));
+    c->cleared = c->queue.n;
     write_queue(c);
 }
 
@@ -438,7 +445,6 @@ int ah_child_send(struct ah_child *c, const char *line, size_t n, struct ah_erro
         return ah_err_set(err, AH_LIMIT, "the process does not read what it is sent: %zu MB wait",
                           before >> 20);
     }
-    if (!c->writing)
-        ah_loop_start(c->loop, &c->start);
+    ah_loop_start(c->loop, &c->start);
     return 0;
 }

@@ -148,6 +148,35 @@ static void test_write_barrier(void **state)
     finish(c, &s);
 }
 
+/* More than a socket takes goes out bit by bit: what is queued meanwhile still waits for its own commit. */
+static void test_barrier_behind_a_full_socket(void **state)
+{
+    (void)state;
+    struct seen s = {0};
+    struct ah_child *c = start(&s, "read -r go; echo ready; sleep 0.2; wc -c", (struct ah_child_opts){0});
+    size_t n = (size_t)2 << 20;
+    char *much = malloc(n + 1);
+    assert_non_null(much);
+    memset(much, 'x', n);
+    much[n] = '\0';
+    send(c, "go");
+    send(c, much);
+    turn(&s, 1);
+    commits = false;
+    send(c, "late");
+    for (int i = 0; i < 100; i++)
+        ah_loop_turn(loop, 5);
+    ah_child_close(c); /* its stdin ends behind what may be written; "late" is not */
+    for (int i = 0; i < 20; i++)
+        ah_loop_turn(loop, 5);
+    assert_int_equal(s.count, 1);
+    commits = true;
+    turn(&s, 2);
+    assert_string_equal(s.lines, "ready|2097158|"); /* with both line ends and "late" */
+    free(much);
+    finish(c, &s);
+}
+
 static void test_much(void **state)
 {
     (void)state;
@@ -283,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_write_barrier, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_barrier_behind_a_full_socket, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_much, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stubborn, set_up, tear_down),
