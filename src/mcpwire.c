@@ -307,9 +307,8 @@ bool ah_mcpwire_is_session_lost(int status, struct ah_json error)
     words_of(error, words, sizeof words);
     if (status == 404)
         return true;
-    int64_t code = code_of(error);
-    return strcasestr(words, "session") &&
-           (status == 400 || code == -32000 || code == -32001 || status == 200);
+    /* With status 200 only a bare text: an error object is a tool's own word, and the tool has run. */
+    return strcasestr(words, "session") && (status == 400 || error.type == AH_JSON_STRING);
 }
 
 bool ah_mcpwire_is_modern_code(struct ah_json error)
