@@ -46,6 +46,7 @@ struct call {
     int64_t retry_ms, timeout_ms;
     int resumes, rounds, status;
     bool began, streamed, answered, listed, renewed, notify, modern, busy;
+    bool sent; /* handed on: it may run, whatever happens next */
     bool held; /* until the server is known */
     bool only_connect;
     enum ah_effect_class effect_class;
@@ -83,6 +84,8 @@ struct ah_mcp {
     struct ah_timer standing_wait;
     char standing_id[256];
     bool asked_endpoint;
+    bool standing_offered; /* the server has such a stream: it is opened again when it breaks */
+    int standing_failures; /* in a row */
     struct call *waits_endpoint;
     struct ah_error death; /* why the program ended */
 };
@@ -151,6 +154,11 @@ static void finish_call(struct call *c, struct ah_error *err)
     c->effect = NULL;
 }
 
+static bool may_have_run(const struct call *c)
+{
+    return c->effect_class == AH_EFFECT_UNSAFE && c->effect && c->sent;
+}
+
 static void cancel_call(struct ah_op *op)
 {
     struct call *c = (struct call *)op;
@@ -167,7 +175,14 @@ static void cancel_call(struct ah_op *op)
             send_aside(m, r.method, &note);
         ah_buf_drop(&note);
     }
-    finish_call(c, NULL);
+    struct ah_error err = {0};
+    if (may_have_run(c))
+        ah_err_set(
+            &err, AH_OUTCOME_UNKNOWN,
+            "%s was cancelled after it had been sent to the MCP server; it may have run all the same, so "
+            "look before you run it again",
+            c->name ? c->name : c->method);
+    finish_call(c, &err);
 }
 
 static void free_call(struct ah_op *op)
@@ -222,8 +237,8 @@ static void end_exchange(struct call *c)
 /* An exchange that failed on this side: what was sent and may have run is not known to have failed. */
 static void fail_exchange(struct call *c, enum ah_kind kind, const char *why)
 {
-    bool unsafe = c->effect_class == AH_EFFECT_UNSAFE && c->effect;
-    if (unsafe && kind != AH_CANCELLED)
+    ah_err_drop(&c->err);
+    if (may_have_run(c) && kind != AH_CANCELLED)
         ah_err_set(&c->err, AH_OUTCOME_UNKNOWN,
                    "%s was sent to the MCP server, and %s; it may have run all the same, so look before you "
                    "run it again",
@@ -244,6 +259,14 @@ static void answer_server(struct ah_mcp *m, const struct ah_mcpwire_message *msg
     ah_buf_drop(&out);
 }
 
+/* The server is gone: nobody waits for its answer any more. Who is held is told by the handshake. */
+static void fail_all(struct ah_mcp *m)
+{
+    for (struct call *c = m->calls.next; c != &m->calls; c = c->next)
+        if (c->busy && !c->answered && !c->held)
+            fail_exchange(c, m->death.kind, m->death.message);
+}
+
 static struct call *find_call(struct ah_mcp *m, int64_t id)
 {
     for (struct call *c = m->calls.next; c != &m->calls; c = c->next)
@@ -258,7 +281,8 @@ static void take_answer(struct call *c, const char *p, size_t n)
     struct ah_json v;
     struct ah_mcpwire_message msg;
     ah_buf_clear(&c->pub.text);
-    if (ah_buf_add(&c->pub.text, p, n) != 0 || ah_json_check(c->pub.text.p, n, 0, &v, NULL) != 0) {
+    if (ah_secret_mask(c->m->core->secrets, p, n, &c->pub.text) != 0 ||
+        ah_json_check(ah_buf_str(&c->pub.text), c->pub.text.n, 0, &v, NULL) != 0) {
         fail_exchange(c, AH_MEMORY, "out of memory");
         return;
     }
@@ -401,6 +425,7 @@ static int on_data(void *arg, const char *p, size_t n, struct ah_error *err)
     struct call *c = arg;
     if (!c->began) {
         c->began = true;
+        c->status = c->http->res.status;
         c->streamed = is_event_stream(&c->http->res);
         keep_session(c, &c->http->res);
     }
@@ -427,6 +452,7 @@ static void start_http(struct call *c, const struct ah_http_req *req)
     ah_buf_init(&c->body, MESSAGE_BYTES);
     c->http = ah_http_send(c->m->core->http, req, &err);
     if (c->http) {
+        c->sent = true;
         ah_op_wait(&c->http->op, on_http_done, c);
         return;
     }
@@ -513,7 +539,15 @@ static struct ah_json error_of(const struct ah_buf *body)
 static void refuse_exchange(struct call *c, const struct ah_http_op *http)
 {
     struct ah_json error = error_of(&http->res.body);
+    int status = http->res.status;
     ah_err_copy(&c->err, &http->op.err);
+    if (may_have_run(c) && (status >= 500 || status == 408) && status != 501) {
+        char why[64];
+        snprintf(why, sizeof why, "it answered %d", status);
+        fail_exchange(c, AH_OUTCOME_UNKNOWN, why);
+        c->err.status = status;
+        return;
+    }
     if (error.type != AH_JSON_NONE && c->err.kind != AH_AUTH && c->err.kind != AH_RATE_LIMIT &&
         http->res.status < 500) {
         struct ah_error said = {0};
@@ -677,17 +711,23 @@ static void on_standing_done(struct ah_op *op, void *arg)
     m->standing.http = NULL;
     int64_t ms = m->standing_sse.retry_ms > 0 ? m->standing_sse.retry_ms : RETRY_MS;
     bool offered = http->res.status == 200 && is_event_stream(&http->res);
+    bool again = offered || (m->standing_offered && (http->res.status == 0 || http->res.status >= 500));
+    m->standing_offered |= offered;
+    m->standing_failures = offered ? 0 : m->standing_failures + 1;
+    for (int i = 0; i < m->standing_failures && ms < RETRY_MAX_MS; i++)
+        ms *= 2;
     struct call *c = m->waits_endpoint;
     if (c) {
         m->waits_endpoint = NULL;
         fail_exchange(c, AH_PROTOCOL, "this is no MCP server: it takes neither a handshake nor a stream");
-    } else if (offered && !m->closed && !m->post_url) {
+    } else if (again && !m->closed && !m->post_url) {
         ah_timer_start(m->core->loop, &m->standing_wait, ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS,
                        on_standing_wait, m);
         ah_timer_background(&m->standing_wait, true);
     } else if (m->post_url && !m->closed) {
         m->dead = true; /* the oldest era's session is its stream */
         ah_err_set(&m->death, AH_NETWORK, "the MCP server ended its stream; connect again");
+        fail_all(m);
     }
     ah_op_unref(op);
 }
@@ -721,6 +761,8 @@ static void open_standing(struct ah_mcp *m)
     m->standing.http = ah_http_send(m->core->http, &req, &err);
     if (m->standing.http)
         ah_op_wait(&m->standing.http->op, on_standing_done, m);
+    else if (m->waits_endpoint)
+        fail_exchange(m->waits_endpoint, err.kind, err.message);
     ah_err_drop(&err);
     ah_buf_drop(&h.text);
 }
@@ -746,7 +788,8 @@ static void begin_exchange(struct call *c)
     c->answered = false;
     c->modern = m->era == AH_MCP_MODERN;
     c->last_id[0] = '\0';
-    c->resumes = 0;
+    c->resumes = c->status = 0;
+    c->sent = false;
     c->id = c->notify ? 0 : ++m->next_id;
     c->busy = true;
     if (!c->listed)
@@ -772,8 +815,10 @@ static void begin_exchange(struct call *c)
     } else if (ah_child_send(m->child, body.p, body.n, &err) != 0) {
         ah_err_move(&c->err, &err);
         end_exchange(c);
-    } else if (c->notify) {
-        end_exchange(c);
+    } else {
+        c->sent = true;
+        if (c->notify)
+            end_exchange(c);
     }
     ah_buf_drop(&body);
 }
@@ -842,11 +887,14 @@ static void on_initialized(struct call *c);
 static void begin_legacy(struct call *c)
 {
     struct ah_buf hello;
-    c->m->era = AH_MCP_LEGACY;
-    c->m->session[0] = c->m->version[0] = '\0';
-    c->timeout_ms = c->m->timeout_ms;
+    struct ah_mcp *m = c->m;
+    m->era = AH_MCP_LEGACY;
+    m->session[0] = m->version[0] = m->standing_id[0] = '\0';
+    c->timeout_ms = m->timeout_ms;
+    ah_timer_stop(&m->standing_wait); /* of a session that is gone */
+    drop_aside(&m->standing);
     ah_buf_init(&hello, 4096);
-    ah_mcpwire_put_hello(&hello, c->m->forms);
+    ah_mcpwire_put_hello(&hello, m->forms);
     c->then = on_initialized;
     set_request(c, "initialize", ah_buf_str(&hello), false);
     ah_buf_drop(&hello);
@@ -873,13 +921,15 @@ static void on_initialized(struct call *c)
         return;
     }
     struct ah_json version = ah_json_get(c->pub.result, "protocolVersion");
-    ah_json_copy(version, m->version, sizeof m->version);
+    char text[sizeof m->version];
+    ah_json_copy(version, text, sizeof text);
     if (!ah_mcpwire_knows(version)) {
         ah_err_set(&c->err, AH_PROTOCOL,
-                   "the MCP server speaks version '%s' of the protocol, which is not known here", m->version);
+                   "the MCP server speaks version '%s' of the protocol, which is not known here", text);
         end_connect(c);
         return;
     }
+    memcpy(m->version, text, sizeof text); /* it goes into headers */
     keep_server(c);
     c->then = on_greeted;
     set_request(c, "notifications/initialized", NULL, true);
@@ -1097,9 +1147,7 @@ static void on_child_end(void *arg, const struct ah_error *why)
     struct ah_mcp *m = arg;
     m->dead = true;
     ah_err_set(&m->death, AH_IO, "the MCP server: %s", why->message);
-    for (struct call *c = m->calls.next; c != &m->calls; c = c->next)
-        if (c->busy && !c->answered)
-            fail_exchange(c, AH_IO, m->death.message);
+    fail_all(m);
 }
 
 static int copy_headers(struct ah_mcp *m, const struct ah_mcp_opts *opts)
@@ -1153,7 +1201,7 @@ static int set_up(struct ah_mcp *m, const struct ah_mcp_opts *opts, struct ah_er
     return m->url ? ah_url_parse(m->url, strlen(m->url), &url, err) : 0;
 }
 
-/* The program, when it is one. A second start follows only a handshake that failed. */
+/* The program, when it is one. It is started once: what ended stays ended. */
 static int start_server(struct ah_mcp *m, struct ah_error *err)
 {
     if (m->dead)

@@ -248,6 +248,71 @@ t.test("what is no MCP server, or speaks what is not known", function()
   end
 end)
 
+t.test("an error that speaks of a session is no lost session when a tool says it", function()
+  local url, seen, far = serve {
+    initialize = HELLO, session = "s-1",
+    ["tools/call"] = function(_, message)
+      return 200, { ["content-type"] = "application/json" }, json.encode { jsonrpc = "2.0", id = message.id,
+        error = { code = -32000, message = "paid, but the browser session ended" } }
+    end,
+  }
+  local client = mcp.client { url = url, era = "legacy" }
+  t.match(t.err("protocol", client:call_tool { name = "pay" }).message, "browser session")
+  t.eq(count(seen, "tools/call"), 1)
+  client:close()
+  far:close()
+end)
+
+t.test("a status of 5xx: an unsafe call may have run", function()
+  local url, _, far = serve { initialize = HELLO, ["tools/call"] = function() return 502, {}, "bad gateway" end }
+  local client = mcp.client { url = url, era = "legacy" }
+  t.match(t.err("outcome_unknown", client:call_tool { name = "pay" }).message, "502")
+  local _, err = client:call_tool { name = "look", class = "read" }
+  t.ok(err.kind ~= "outcome_unknown", err.kind)
+  client:close()
+  far:close()
+end)
+
+t.test("the oldest era: a stream that ends fails what waits for it, at once", function()
+  local stream
+  local url, _, far = serve {
+    initialize = function(req, message)
+      if req.path == "/mcp" then return 405, {}, "" end
+      stream:write(("event: message\ndata: %s\n\n"):format(json.encode { jsonrpc = "2.0", id = message.id,
+        result = { protocolVersion = "2024-11-05", serverInfo = { name = "old" }, capabilities = {} } }))
+      return 202, {}, ""
+    end,
+    ["tools/call"] = function()
+      task.spawn(function() task.sleep(0.05) stream:finish() end)
+      return 202, {}, ""
+    end,
+    GET = function(req)
+      stream = req:stream(200, { ["content-type"] = "text/event-stream" })
+      stream:write "event: endpoint\ndata: /post\n\n"
+    end,
+  }
+  local client = mcp.client { url = url, era = "legacy", timeout = 60 }
+  t.match(t.err("network", client:call_tool { name = "look", class = "read" }).message, "ended its stream")
+  t.match(t.err("network", client:call_tool { name = "pay" }).message, "connect again") -- it was never sent
+  client:close()
+  far:close()
+end)
+
+t.test("dropped in the handshake, and with calls that wait for it", function()
+  local url, seen, far = serve { ["server/discover"] = function() task.sleep(30) end }
+  for _ = 1, 3 do
+    local client = mcp.client { url = url }
+    t.eq((task.timeout(0.05, client.list_tools, client)), nil)
+    local jobs = {}
+    for i = 1, 3 do jobs[i] = task.spawn(client.call_tool, client, { name = "pay" }) end
+    task.sleep(0.02)
+    client:close()
+    for _, job in ipairs(jobs) do t.err("cancelled", job:wait()) end
+  end
+  t.eq(count(seen, "tools/call"), 0)
+  far:close()
+end)
+
 -- ## stdio: programs of a few lines
 
 local function program(code, more)
@@ -266,10 +331,10 @@ t.test("stdio: noise before the answer, answers by id, the server's questions, v
   local client = program(SPEAKS .. [[
 tool() { echo "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"tools\":[{\"name\":\"$1\",\"description\":\"$2\"}]}}"; }
 read -r list; echo '{"jsonrpc":"2.0","id":"q","method":"ping"}'; read -r pong
-tool "$GIVEN-${AGENTHOST_TEST_TOKEN:-none}" "$(echo "$pong" | tr -d '"')"
+tool "$GIVEN-${#GIVEN}-${AGENTHOST_TEST_TOKEN:-none}" "$(echo "$pong" | tr -d '"')"
 read -r rest]], { env = { GIVEN = host.secret "AGENTHOST_TEST_TOKEN" } })
   local list = t.ok(client:list_tools())
-  t.eq(list[1].name, "token-for-tests-123456-none")
+  t.eq(list[1].name, "[secret:AGENTHOST_TEST_TOKEN]-22-none") -- it got the value; what comes back shows none
   t.match(list[1].description, "id:q,result:{}")
   t.eq(client:changed(), true)
   t.eq(client:changed(), false)
@@ -281,6 +346,12 @@ t.test("stdio: a program that is not there, ends, or ends in the middle of a cal
   local client = program "echo 'cannot find my settings' >&2; exit 3"
   t.match(t.err("io", client:list_tools()).message, "code 3; its last words: cannot find my settings")
   t.err("io", client:list_tools())
+  client:close()
+  client = program "exit 4" -- a call that was held until the server is known was never sent
+  t.match(t.err("io", client:call_tool { name = "pay" }).message, "code 4")
+  client:close()
+  client = program([[echo "bad key $GIVEN" >&2; exit 5]], { env = { GIVEN = host.secret "AGENTHOST_TEST_TOKEN" } })
+  t.match(t.err("io", client:list_tools()).message, "bad key %[secret:AGENTHOST_TEST_TOKEN%]")
   client:close()
   client = program(SPEAKS .. "read -r call; exit 1")
   t.err("outcome_unknown", client:call_tool { name = "pay" })
