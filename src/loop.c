@@ -183,18 +183,23 @@ static bool commit_now(struct ah_loop *loop)
 
 static void poll_once(struct ah_loop *loop, int timeout_ms)
 {
+    /* A loop with nothing of its own would not wait, nor look at all. */
+    uv_handle_t *alive = timeout_ms > 0    ? (uv_handle_t *)&loop->turn
+                         : timeout_ms == 0 ? (uv_handle_t *)&loop->wake
+                                           : NULL;
     loop->polling = true;
     loop->fresh = false;
     if (timeout_ms > 0) {
         uv_update_time(&loop->uv);
         uv_timer_start(&loop->turn, on_turn_timeout, (uint64_t)timeout_ms, 0);
-        uv_ref((uv_handle_t *)&loop->turn); /* else a loop with nothing else would not wait */
     }
+    if (alive)
+        uv_ref(alive);
     uv_run(&loop->uv, timeout_ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
-    if (timeout_ms > 0) {
+    if (alive)
+        uv_unref(alive);
+    if (timeout_ms > 0)
         uv_timer_stop(&loop->turn);
-        uv_unref((uv_handle_t *)&loop->turn);
-    }
     loop->polling = false;
 }
 
