@@ -29,6 +29,7 @@
 #define AH_JOURNAL_MEMORY_BYTES ((size_t)64 << 20) /* journal in memory, when no file can be used */
 #define AH_BLOB_MIN_BYTES 512                      /* shorter texts stay inside their event */
 #define AH_SECRET_MIN_BYTES 8
+#define AH_TRACE_EARLY_MS 5000 /* a span that is open for longer is sent before it ends */
 
 #define AH_LUA_MEMORY_BYTES ((size_t)1 << 30) /* --memory */
 #define AH_LUA_INSTRUCTIONS 500000000L        /* between two waits; --instructions */

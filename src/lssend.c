@@ -29,7 +29,6 @@
 
 #define GATHER_MS 250           /* after the first event; a flush waits for nothing */
 #define GATHER_EVENTS_COUNT 300 /* or this many events: about 100 spans */
-#define EARLY_MS 5000           /* a span that is open for longer is sent as a create */
 #define IN_FLIGHT_COUNT 2       /* uploads, and open batches of one destination */
 #define PAGE_EVENTS_COUNT 2000
 #define PAGE_BYTES ((size_t)4 << 20)
@@ -1149,12 +1148,17 @@ static int early_batch(struct dest *d)
 {
     struct retries r = {.count = 0};
     int64_t before = ah_clock_mono_us() - d->sender->early_ms * 1000;
-    for (size_t i = 0; i < d->open.n && r.count < d->info.runs_max; i++)
-        if (d->open.list[i].seen_us <= before) {
-            const struct row *row = &d->open.list[i];
-            r.items[r.count++] =
-                (struct ah_store_item){.run = row->run, .span = row->span, .start_seq = row->seq};
+    for (size_t i = 0; i < d->open.n && r.count < d->info.runs_max;) {
+        const struct row row = d->open.list[i];
+        if (row.seen_us <= before && !ah_store_goes_to(d->sender->core->store, row.run, d->n)) {
+            remove_row(&d->open, row.seq); /* taken back since it was read: an anonymizer, keep_local */
+            continue;
         }
+        if (row.seen_us <= before)
+            r.items[r.count++] =
+                (struct ah_store_item){.run = row.run, .span = row.span, .start_seq = row.seq};
+        i++;
+    }
     return r.count ? send_items(d, r.items, r.count, false) : 0;
 }
 
@@ -1355,7 +1359,7 @@ struct ah_lssend *ah_lssend_new(struct ah_core *core, struct ah_error *err)
     }
     s->core = core;
     s->gather_ms = GATHER_MS;
-    s->early_ms = EARLY_MS;
+    s->early_ms = AH_TRACE_EARLY_MS;
     s->pump.run = run_pump;
     s->gather.arg = s;
     ah_store_on_commit(core->store, on_commit, s);

@@ -13,7 +13,7 @@ struct span {
 struct spans {
     struct span *list;
     size_t n, cap;
-    bool failed;
+    bool failed, clean; /* clean: an anonymizer says what may be seen */
 };
 
 static char *copy_text(const char *p, size_t n)
@@ -42,6 +42,9 @@ static struct span *find_span(struct spans *s, int64_t seq)
 static int keep_event(void *arg, const struct ah_store_event *ev)
 {
     struct spans *s = arg;
+    struct ah_json late;
+    if (ev->kind == AH_EV_LATE && ah_json_check(ev->body, ev->n, 0, &late, NULL) == 0)
+        s->clean = ah_json_truthy(ah_json_get(late, "clean"));
     if (ev->kind == AH_EV_SPAN_END) {
         struct span *span = find_span(s, ev->start_seq);
         if (!span)
@@ -92,6 +95,8 @@ int ah_lsspans_each(struct ah_store *s, int64_t run, const char *project,
         struct ah_lswire_run wire;
         if (ah_lswire_read(&wire, span->start, span->start_n, span->end, span->end_n, NULL) != 0)
             continue;
+        if (list.clean)
+            ah_lswire_withhold(&wire);
         wire.project = project;
         stop = fn(arg, &wire) != 0;
     }

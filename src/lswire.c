@@ -182,6 +182,12 @@ static void keep_clean(struct ah_lswire_run *run, struct ah_json start)
     run->new_inputs = true;
 }
 
+void ah_lswire_withhold(struct ah_lswire_run *run)
+{
+    if (run->field[AH_LSWIRE_CLEAN].type == AH_JSON_NONE)
+        keep_clean(run, (struct ah_json){0});
+}
+
 /* UUIDs are made anew from the old one and the project; the time that a version 7 begins with stays. */
 static void map_id(char id[AH_UUID_BYTES], const char *project)
 {

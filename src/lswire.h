@@ -59,6 +59,9 @@ struct ah_lswire_run {
 int ah_lswire_read(struct ah_lswire_run *run, const char *start, size_t start_n, const char *end,
                    size_t end_n, struct ah_error *err);
 
+/* Of a run with an anonymizer: what that did not see is withheld. For spans whose texts do not say so themselves. */
+void ah_lswire_withhold(struct ah_lswire_run *run);
+
 /* The run gets other ids, always the same ones for the same `project` (borrowed), as the SDKs do it for copies. */
 void ah_lswire_remap(struct ah_lswire_run *run, const char *project);
 

@@ -143,8 +143,10 @@ void ah_lua_anonymize_set(lua_State *L, int idx, struct ah_run *run)
     lua_pushvalue(L, idx);
     lua_rawsetp(L, LUA_REGISTRYINDEX, a);
     *guard = NULL;
-    if (ah_run_set_cleaner(run, &cleaner) != 0) {
+    struct ah_error err = {0};
+    if (ah_run_set_cleaner(run, &cleaner, &err) != 0) {
         free_anonymizer(a);
-        luaL_error(L, "out of memory");
+        ah_luax_push_error(L, &err);
+        lua_error(L);
     }
 }

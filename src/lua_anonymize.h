@@ -6,7 +6,7 @@
 
 struct ah_run;
 
-/* Sets the function at idx for the run; raises without memory. */
+/* Sets the function at idx for the run; raises without memory, and when something of the run may have been sent already. */
 void ah_lua_anonymize_set(lua_State *L, int idx, struct ah_run *run);
 
 #endif

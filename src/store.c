@@ -61,6 +61,12 @@ struct ah_run_where *ah_store_where_slot(struct ah_store *s, int64_t key)
     return &s->cache[((uint64_t)key * 0x9e3779b97f4a7c15u) >> 56];
 }
 
+void ah_store_forget_where(struct ah_store *s)
+{
+    for (size_t i = 0; i < AH_STORE_RUN_CACHE; i++)
+        s->cache[i].key = 0;
+}
+
 int ah_store_need_dest(struct ah_store *s, const char *endpoint, const char *workspace, bool emulated,
                        int64_t *dest)
 {

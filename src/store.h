@@ -131,7 +131,10 @@ enum ah_event_kind {
     AH_EV_EFFECT_BEGIN = 3,
     AH_EV_EFFECT_END = 4,
     AH_EV_RECIPE = 5, /* how a run was begun: arguments, options, seed (replay.c) */
-    AH_EV_NOTES = 6   /* {"notes":[...]}: what its script saw of the world, in order (replay.c) */
+    AH_EV_NOTES = 6,  /* {"notes":[...]}: what its script saw of the world, in order (replay.c) */
+    /* {"clean":true|false,"to":[{"dest","workspace"},...]}: what is done with a run whose process dies: its open spans
+     * were cleaned or not, and where it is sent as a whole (trace.c). The last one holds. */
+    AH_EV_LATE = 7
 };
 
 /* When this is written, after the run's end, the whole run is to be sent to `where`; it becomes the run's own
@@ -343,6 +346,9 @@ int64_t ah_store_dest_find(struct ah_store *s, const struct ah_store_where *wher
  * it, or the file is busy: ask again later. Leases end with the process. */
 int ah_store_lease(struct ah_store *s, int64_t dest, bool *got, struct ah_error *err);
 int ah_store_lease_drop(struct ah_store *s, int64_t dest); /* queued */
+
+/* Whether the run's spans are sent to dest as they come, as the file says now. */
+bool ah_store_goes_to(struct ah_store *s, int64_t run, int64_t dest);
 
 /* Span events (SPAN_START, SPAN_END) after `after` of runs that go to `dest`, in order, at most
  * max_events of them and about max_bytes of bodies; scans at most 20,000 rows. *scanned: the seq up to

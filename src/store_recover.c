@@ -1,5 +1,7 @@
-/* Runs of processes that are gone: their open spans are ended once, at the last event's time. Called at opening, and by
+/* Runs of processes that are gone: their open spans are ended once, at the last event's time, and what was to be sent at
+ * their end is sent. Called at opening, and by
  * long-lived processes again. Must never end a run whose process lives. */
+#include "json.h"
 #include "store_sql.h"
 
 #include <stdio.h>
@@ -8,7 +10,10 @@
 
 /* The open runs of one dead process, and what is open in them. */
 struct crashed {
-    int64_t *keys, *last_at; /* sorted by key */
+    struct crashed_run {
+        int64_t key, last_at, late; /* late: its AH_EV_LATE, 0 = none */
+        bool clean;
+    } * runs; /* sorted by key */
     size_t count, cap;
     int64_t first_seq;
     struct ah_openspans open;
@@ -19,29 +24,25 @@ static size_t find_key(const struct crashed *c, int64_t key)
     size_t lo = 0, hi = c->count;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        if (c->keys[mid] < key)
+        if (c->runs[mid].key < key)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < c->count && c->keys[lo] == key ? lo : c->count;
+    return lo < c->count && c->runs[lo].key == key ? lo : c->count;
 }
 
 static int add_key(struct crashed *c, int64_t key, int64_t started)
 {
     if (c->count == c->cap) {
         size_t cap = c->cap ? c->cap * 2 : 64;
-        int64_t *keys = realloc(c->keys, cap * sizeof *keys);
-        if (keys)
-            c->keys = keys;
-        int64_t *at = keys ? realloc(c->last_at, cap * sizeof *at) : NULL;
-        if (!at)
+        struct crashed_run *runs = realloc(c->runs, cap * sizeof *runs);
+        if (!runs)
             return SQLITE_NOMEM;
-        c->last_at = at;
+        c->runs = runs;
         c->cap = cap;
     }
-    c->keys[c->count] = key;
-    c->last_at[c->count++] = started;
+    c->runs[c->count++] = (struct crashed_run){.key = key, .last_at = started};
     return SQLITE_OK;
 }
 
@@ -74,8 +75,10 @@ static int collect_spans(struct ah_store *s, struct crashed *c)
         rc = SQLITE_OK;
         if (k == c->count)
             continue;
-        if (at > c->last_at[k])
-            c->last_at[k] = at;
+        if (at > c->runs[k].last_at)
+            c->runs[k].last_at = at;
+        if (kind == AH_EV_LATE)
+            c->runs[k].late = seq;
         if (kind == AH_EV_SPAN_START && ah_openspan_add(&c->open, run, span, seq, at) != 0)
             rc = SQLITE_NOMEM;
         else if (kind == AH_EV_SPAN_END)
@@ -92,6 +95,45 @@ static int later_first(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+/* What its last AH_EV_LATE says. */
+struct late {
+    struct ah_store *s;
+    struct crashed_run *run;
+    bool sends; /* after the end; before it only `clean` is read */
+    int rc;
+};
+
+static int take_late(void *arg, const struct ah_store_event *ev)
+{
+    struct late *l = arg;
+    struct ah_json body;
+    if (ah_json_check(ev->body, ev->n, 0, &body, NULL) != 0)
+        return 1;
+    l->run->clean = ah_json_truthy(ah_json_get(body, "clean"));
+    for (struct ah_json_iter it = ah_json_iter(ah_json_get(body, "to"));
+         l->sends && l->rc == SQLITE_OK && ah_json_next(&it);) {
+        char *dest = ah_json_dup(ah_json_get(it.value, "dest"));
+        char *workspace = ah_json_dup(ah_json_get(it.value, "workspace"));
+        l->rc = dest && workspace
+                    ? ah_store_send_run(l->s, l->run->key, &(struct ah_store_where){dest, workspace, false})
+                    : SQLITE_NOMEM;
+        free(dest);
+        free(workspace);
+    }
+    return 1;
+}
+
+static int read_late(struct ah_store *s, struct crashed *c, bool sends)
+{
+    struct late l = {.s = s, .sends = sends};
+    for (size_t k = 0; l.rc == SQLITE_OK && k < c->count; k++) {
+        l.run = &c->runs[k];
+        if (l.run->late && ah_store_event_at(s, l.run->late, take_late, &l, NULL) != 0)
+            l.rc = SQLITE_ERROR;
+    }
+    return l.rc;
+}
+
 static int end_spans(struct ah_store *s, struct crashed *c)
 {
     int rc = ah_sql_int(s, &s->last_seq, 0, S_MAX_SEQ, "");
@@ -99,13 +141,14 @@ static int end_spans(struct ah_store *s, struct crashed *c)
         qsort(c->open.slots, c->open.cap, sizeof *c->open.slots, later_first);
     for (size_t i = 0; rc == SQLITE_OK && i < c->open.cap && c->open.slots[i].seq; i++) {
         const struct ah_openspan *o = &c->open.slots[i];
-        int64_t at = c->last_at[find_key(c, o->run)];
+        const struct crashed_run *run = &c->runs[find_key(c, o->run)];
+        int64_t at = run->last_at;
         char iso[AH_CLOCK_ISO_BYTES], body[200];
         ah_clock_iso(at, iso);
         int n = snprintf(body, sizeof body,
                          "{\"end_time\":\"%s\",\"error\":\"Crashed: the process ended before this did\","
-                         "\"crashed\":true}",
-                         iso);
+                         "\"crashed\":true%s}",
+                         iso, run->clean ? ",\"clean\":{}" : "");
         ah_buf_clear(&s->refs);
         ah_sql_put_number(&s->refs, o->seq);
         rc = ah_sql_do(s, S_EVENT_AT, "iiiiixb", ++s->last_seq, o->run, o->span, (int64_t)AH_EV_SPAN_END, at,
@@ -117,7 +160,7 @@ static int end_spans(struct ah_store *s, struct crashed *c)
                    s,
                    "UPDATE run SET state = 3, ended = ?2, last_seq = ?3,"
                    " error = 'Crashed: the process ended before this did' WHERE key = ?1 AND state = 0",
-                   "iii", c->keys[k], c->last_at[k], s->last_seq));
+                   "iii", c->runs[k].key, c->runs[k].last_at, s->last_seq));
     return rc;
 }
 
@@ -131,13 +174,16 @@ static int end_crashed(struct ah_store *s, const char *owner, int *runs)
         if (rc == SQLITE_OK && c.count)
             rc = collect_spans(s, &c);
         if (rc == SQLITE_OK && c.count)
+            rc = read_late(s, &c, false);
+        if (rc == SQLITE_OK && c.count)
             rc = end_spans(s, &c);
+        if (rc == SQLITE_OK && c.count)
+            rc = read_late(s, &c, true);
         rc = ah_sql_end(s, rc);
     }
     if (rc == SQLITE_OK)
         *runs += (int)c.count;
-    free(c.keys);
-    free(c.last_at);
+    free(c.runs);
     free(c.open.slots);
     return rc;
 }

@@ -123,6 +123,13 @@ static const struct ah_run_where *where_of(struct ah_store *s, int64_t key)
     return w;
 }
 
+bool ah_store_goes_to(struct ah_store *s, int64_t run, int64_t dest)
+{
+    ah_store_where_slot(s, run)->key = 0; /* another process may have changed it */
+    const struct ah_run_where *w = where_of(s, run);
+    return w && w->dest == dest;
+}
+
 int ah_store_read(struct ah_store *s, int64_t dest, int64_t after, int max_events, size_t max_bytes, EVENT_FN,
                   void *arg, int64_t *scanned, bool *more, struct ah_error *err)
 {
@@ -132,6 +139,7 @@ int ah_store_read(struct ah_store *s, int64_t dest, int64_t after, int max_event
     size_t bytes = 0;
     *scanned = after;
     *more = false;
+    ah_store_forget_where(s);
     sqlite3_stmt *st = ah_sql_take(s, S_SCAN);
     int rc = st ? SQLITE_ROW : sqlite3_extended_errcode(s->db);
     if (st)

@@ -141,6 +141,7 @@ int ah_store_need_dest(struct ah_store *s, const char *endpoint, const char *wor
                        int64_t *dest);
 /* Where a run's spans go, as a reader remembered it; key 0: forget. */
 struct ah_run_where *ah_store_where_slot(struct ah_store *s, int64_t key);
+void ah_store_forget_where(struct ah_store *s); /* all of them: other processes change runs, too */
 
 /* --- store_open.c */
 int ah_store_open_memory(struct ah_store *s, struct ah_error *err);

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "hash.h"
 #include "json.h"
+#include "limits.h"
 #include "log.h"
 #include "loop.h"
 #include "replay.h"
@@ -25,6 +26,9 @@
 #define ABOVE_BYTES 8192
 #define TRACE_SPANS_COUNT 25000        /* LangSmith's limit of one trace */
 #define SMALL_BYTES ((size_t)16 << 20) /* tags, events, usage of one span */
+/* So long after its begin a run takes no first cleaner: its root is about to be sent. */
+#define CLEANER_MS (AH_TRACE_EARLY_MS - 1000)
+#define CLEANER_WAIT_MS 500
 
 /* Members of an object, by key: metadata, extra. Later values replace earlier ones. */
 struct member {
@@ -71,6 +75,8 @@ struct ah_run {
     char *above; /* dotted_order of a parent elsewhere, or NULL */
     char *example;
     bool sampled, wanted, kept_local; /* wanted: it would be sent, as far as its start says */
+    bool shown;                       /* a span ended without a cleaner: it may have been sent */
+    int64_t began_us;                 /* by a clock that nobody sets */
     struct cleaner *cleaner;
     struct ah_buf inputs; /* what the root began with */
     struct ah_buf tags;   /* members of a JSON array, where there is no root that has them */
@@ -857,6 +863,7 @@ void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char
         }
     }
     span->ended = true; /* what cleans it may not end it again */
+    span->run->shown |= !span->run->cleaner;
     count_span(span, error != NULL);
     write_end(span, wall_now(span->run->trace), outputs, outputs ? n : 0, error);
     ah_buf_drop(&with_usage);
@@ -911,6 +918,7 @@ static struct ah_run *new_run(struct ah_trace *t, const struct ah_run_opts *opts
     run->traced = opts->traced;
     ah_buf_init(&run->tags, SMALL_BYTES);
     run->start_us = wall_now(t);
+    run->began_us = ah_clock_mono_us();
     run->key = ah_store_new_key(t->store);
     ah_ids_uuid7(ah_loop_ids(t->core->loop), run->start_us, run->id);
     run->name = strdup(opts->name && *opts->name ? opts->name : "run");
@@ -939,6 +947,59 @@ static void start_root(struct ah_run *run, const struct ah_run_opts *opts)
     if (opts->inputs)
         ah_buf_add(&run->inputs, opts->inputs, opts->inputs_n);
     write_start(root, NULL, opts->inputs, opts->inputs_n);
+}
+
+/* Where the run goes when it has ended, besides where its spans go as they come: what could not be decided before (a
+ * failed run that was not sampled), a run with a cleaner, which goes as a whole so that nobody sends what is not clean;
+ * and the copies. *first: whether it has no other destination. */
+static size_t late_targets(const struct ah_run *run, bool failed,
+                           struct ah_tracing_where list[AH_TRACING_TARGETS_COUNT], bool *first)
+{
+    struct ah_tracing *tracing = run->trace->core->tracing;
+    *first = run->cleaner && run->wanted;
+    if (run->traced && !run->sampled && failed)
+        *first = ah_tracing_keeps_errors(tracing);
+    *first &= !run->kept_local;
+    if (!run->sends && !*first)
+        return 0;
+    size_t n = ah_tracing_targets(tracing, true, list);
+    if (*first || !n)
+        return n;
+    memmove(list, list + 1, --n * sizeof *list);
+    return n;
+}
+
+static void send_late(struct ah_run *run, bool failed)
+{
+    struct ah_tracing_where list[AH_TRACING_TARGETS_COUNT];
+    bool first;
+    size_t n = late_targets(run, failed, list, &first);
+    for (size_t i = 0; i < n; i++)
+        ah_store_run_send(run->trace->store, run->key,
+                          &(struct ah_store_where){list[i].dest, list[i].workspace, list[i].emulated});
+    run->sends |= first && n > 0;
+}
+
+/* The same for who finds the run if this process dies; an emulated one goes to no other process. */
+static void write_late(struct ah_run *run)
+{
+    struct ah_store *store = run->trace->store;
+    struct ah_tracing_where list[AH_TRACING_TARGETS_COUNT];
+    bool first;
+    size_t n = run->traced ? late_targets(run, true, list, &first) : 0;
+    if (!n && !run->cleaner && !run->kept_local)
+        return;
+    ah_store_begin(store, run->key, 0, AH_EV_LATE, wall_now(run->trace));
+    ah_store_puts(store, run->cleaner ? "{\"clean\":true,\"to\":[" : "{\"clean\":false,\"to\":[");
+    for (size_t i = 0; i < n && !list[0].emulated; i++) {
+        ah_store_puts(store, i ? ",{\"dest\":" : "{\"dest\":");
+        put_str(run->trace, list[i].dest);
+        ah_store_puts(store, ",\"workspace\":");
+        put_str(run->trace, list[i].workspace);
+        ah_store_puts(store, "}");
+    }
+    ah_store_puts(store, "]}");
+    ah_store_end(store);
 }
 
 struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, struct ah_error *err)
@@ -973,6 +1034,7 @@ struct ah_run *ah_run_start(struct ah_trace *t, const struct ah_run_opts *opts, 
         start_root(run, opts);
     else
         ah_run_add_tags(run, opts->tags);
+    write_late(run);
     return run;
 }
 
@@ -987,24 +1049,6 @@ static struct ah_store_totals sum_of(const struct ah_run *run)
                                     .spans = run->spans,
                                     .cost = s->cost,
                                     .cost_known = s->cost_known};
-}
-
-/* What could only be decided now: a failed run that was not sampled; and the copies. */
-static void send_late(struct ah_run *run, bool failed)
-{
-    struct ah_trace *t = run->trace;
-    struct ah_tracing_where list[AH_TRACING_TARGETS_COUNT];
-    bool late = run->cleaner && run->wanted; /* sent as a whole, so that nobody sends what is not clean */
-    if (run->traced && !run->sampled && failed)
-        late = ah_tracing_keeps_errors(t->core->tracing);
-    late &= !run->kept_local;
-    if (!run->sends && !late)
-        return;
-    size_t n = ah_tracing_targets(t->core->tracing, true, list);
-    for (size_t i = late ? 0 : 1; i < n; i++)
-        ah_store_run_send(t->store, run->key,
-                          &(struct ah_store_where){list[i].dest, list[i].workspace, list[i].emulated});
-    run->sends |= late && n > 0;
 }
 
 void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct ah_error *failed)
@@ -1033,18 +1077,35 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
     ah_run_unref(run);
 }
 
-int ah_run_set_cleaner(struct ah_run *run, const struct ah_run_cleaner *cleaner)
+/* Whether a sender may have taken something of it: what has ended at once, what is open after a while. */
+static bool may_be_sent(const struct ah_run *run)
 {
+    return run->shown || ah_clock_mono_us() - run->began_us > CLEANER_MS * 1000;
+}
+
+int ah_run_set_cleaner(struct ah_run *run, const struct ah_run_cleaner *cleaner, struct ah_error *err)
+{
+    if (run->ended)
+        return ah_err_set(err, AH_INVALID, "the run has ended");
+    if (!run->cleaner && may_be_sent(run))
+        return ah_err_set(
+            err, AH_INVALID,
+            "the anonymizer comes too late: what this run has done may have been sent without it. Set it "
+            "before the run's first span ends and in its first seconds, or hide texts from the start "
+            "with LANGSMITH_HIDE_INPUTS and LANGSMITH_HIDE_OUTPUTS");
     struct cleaner *c = calloc(1, sizeof *c);
     if (!c)
-        return -1;
+        return ah_err_set(err, AH_MEMORY, "no memory for an anonymizer");
     *c = (struct cleaner){.refs = 1, .call = *cleaner};
     unref_cleaner(run->cleaner);
     run->cleaner = c;
-    if (run->sends && !run->ended) {
+    if (run->sends) {
         run->sends = false;
         ah_store_run_local(run->trace->store, run->key);
     }
+    write_late(run);
+    ah_store_flush_wait(run->trace->store,
+                        CLEANER_WAIT_MS); /* before a sender thinks that it is open for long */
     return 0;
 }
 
@@ -1080,11 +1141,13 @@ bool ah_run_traced(const struct ah_run *run)
 
 void ah_run_keep_local(struct ah_run *run)
 {
-    run->kept_local = true;
-    if (run->ended || !run->sends)
+    if (run->ended || run->kept_local)
         return;
+    run->kept_local = true;
+    if (run->sends)
+        ah_store_run_local(run->trace->store, run->key);
     run->sends = false;
-    ah_store_run_local(run->trace->store, run->key);
+    write_late(run);
 }
 
 bool ah_run_sends(const struct ah_run *run)

@@ -79,7 +79,8 @@ struct ah_run_cleaner {
     void (*free_arg)(void *arg);
     void *arg;
 };
-int ah_run_set_cleaner(struct ah_run *run, const struct ah_run_cleaner *cleaner); /* -1: no memory */
+/* -1: AH_INVALID when something of the run may have been sent already, AH_MEMORY. */
+int ah_run_set_cleaner(struct ah_run *run, const struct ah_run_cleaner *cleaner, struct ah_error *err);
 
 struct ah_span *ah_run_root(struct ah_run *run); /* borrowed; NULL when not traced */
 bool ah_run_sends(const struct ah_run *run);     /* has a destination */

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -965,7 +966,7 @@ static void test_cleaner(void **state)
     struct ah_run_cleaner cleaner = {clean_text, note_free, &calls};
     ah_langsmith_set_pace(f->ls, 1, 1);
     struct ah_run *run = ah_run_start(f->core.trace, &opts, NULL);
-    assert_int_equal(ah_run_set_cleaner(run, &cleaner), 0);
+    assert_int_equal(ah_run_set_cleaner(run, &cleaner, NULL), 0);
     struct ah_span *s = ah_span_start(run, NULL, AH_SPAN_TOOL, "one", "{\"i\":\"dirty 1\"}", 15);
     ah_span_end(s, "{\"o\":\"dirty 2\"}", 15, "dirty 3");
     ah_span_unref(s);
@@ -984,6 +985,98 @@ static void test_cleaner(void **state)
     for (size_t i = 0; i < sizeof there / sizeof *there; i++)
         if (!in_bodies(f, there[i]))
             fail_msg("%s is not there", there[i]);
+}
+
+/* Set when a sender has read the root's begin, but sent nothing: nothing of it leaves before the end. Later than that it
+ * is refused. */
+static void test_cleaner_late(void **state)
+{
+    struct fixture *f = *state;
+    int calls = 0;
+    struct ah_error err = {0};
+    struct ah_run_opts opts = {.name = "r", .traced = true, .inputs = "{\"i\":\"dirty 0\"}", .inputs_n = 15};
+    struct ah_run_cleaner cleaner = {clean_text, note_free, &calls};
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(ah_run_set_cleaner(run, &cleaner, &err), 0);
+    ah_langsmith_set_pace(f->ls, 1, 1);
+    struct ah_run *other =
+        ah_run_start(f->core.trace, &(struct ah_run_opts){.name = "o", .traced = true}, NULL);
+    for (int i = 0; i < 50 && !f->requests; i++)
+        flush(f, 20);
+    assert_int_equal(count_ids(&f->posts), 1); /* the other one's root, which is open for long */
+    assert_false(in_bodies(f, "dirty"));
+    ah_run_end(run, NULL, 0, NULL);
+    struct ah_span *s = ah_span_start(other, NULL, AH_SPAN_TOOL, "one", NULL, 0);
+    assert_int_equal(ah_run_set_cleaner(other, &cleaner, &err),
+                     0); /* it is said once more when s has ended */
+    ah_span_end(s, NULL, 0, NULL);
+    ah_span_unref(s);
+    assert_int_equal(ah_run_set_cleaner(other, &cleaner, &err), 0);
+    ah_run_end(other, NULL, 0, NULL);
+    other = ah_run_start(f->core.trace, &opts, NULL);
+    s = ah_span_start(other, NULL, AH_SPAN_TOOL, "one", "{\"i\":1}", 7);
+    ah_span_end(s, NULL, 0, NULL);
+    ah_span_unref(s);
+    assert_int_equal(ah_run_set_cleaner(other, &cleaner, &err), -1);
+    assert_int_equal(err.kind, AH_INVALID);
+    assert_non_null(strstr(err.message, "too late"));
+    ah_err_drop(&err);
+    ah_run_end(other, NULL, 0, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+}
+
+/* What a process that is killed left: the copies, the run with a cleaner, the failed one that was not sampled. Only the
+ * first had been sent. */
+static void test_crash(void **state)
+{
+    struct fixture *f = *state;
+    char list[400];
+    int calls = 0;
+    struct ah_run_opts opts = {.name = "r", .traced = true, .inputs = "{\"i\":\"dirty 0\"}", .inputs_n = 15};
+    struct ah_run_cleaner cleaner = {clean_text, note_free, &calls};
+    snprintf(list, sizeof list,
+             "[{\"api_url\":\"http://127.0.0.1:%d\",\"api_key\":\"lsv2_first\"},"
+             "{\"api_url\":\"http://127.0.0.1:%d\",\"api_key\":\"lsv2_copy\",\"project_name\":\"two\"}]",
+             ah_server_port(f->server), ah_server_port(f->server));
+    setenv("LANGSMITH_RUNS_ENDPOINTS", list, 1);
+    close_host(f);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct ah_core core = {.loop = f->core.loop, .log = &f->log};
+        struct ah_store_opts o = {.dir = f->dir};
+        core.secrets = ah_secret_new();
+        core.config = ah_config_new(core.secrets, &f->log);
+        core.store = ah_store_open(&o, NULL, &f->log, NULL);
+        core.trace = core.store ? ah_trace_new(&core, NULL) : NULL;
+        if (!core.trace)
+            _exit(1);
+        struct ah_run *one = ah_run_start(core.trace, &opts, NULL),
+                      *two = ah_run_start(core.trace, &opts, NULL);
+        if (ah_run_set_cleaner(two, &cleaner, NULL) != 0)
+            _exit(2);
+        ah_span_unref(ah_span_start(two, NULL, AH_SPAN_TOOL, "open", "{\"i\":\"dirty 1\"}", 15));
+        setenv("LANGSMITH_TRACING_SAMPLING_RATE", "0", 1);
+        setenv("AGENTHOST_TRACE_ERRORS", "true", 1);
+        ah_run_start(core.trace, &(struct ah_run_opts){.name = "failed", .traced = true}, NULL);
+        ah_store_flush(core.store);
+        _exit(one ? 0 : 3);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+    open_host(f);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    /* One root, a root and a span, one root: each at both. */
+    assert_int_equal(count_ids(&f->posts), 8);
+    int raw = 0;
+    for (int i = 0; i < f->requests; i++)
+        for (const char *p = f->bodies[i];
+             (p = memmem(p, f->sizes[i] - (size_t)(p - f->bodies[i]), "dirty", 5)); p++)
+            raw++;
+    assert_int_equal(raw, 2); /* of the one without a cleaner */
+    assert_true(in_bodies(f, "clean 1") && in_bodies(f, "\"failed\""));
+    unsetenv("LANGSMITH_RUNS_ENDPOINTS");
 }
 
 /* A run below another process's, with a file. */
@@ -1229,6 +1322,8 @@ int main(void)
         TEST(test_copies),
         TEST(test_sampling),
         TEST(test_cleaner),
+        TEST(test_cleaner_late),
+        TEST(test_crash),
         TEST(test_below),
         cmocka_unit_test(test_wire),
         cmocka_unit_test(test_wire_hides),

@@ -164,6 +164,18 @@ t.test("an anonymizer decides what leaves", function()
   t.raises("function expected", trace.anonymizer, {})
 end)
 
+t.test("an anonymizer that comes too late is refused", function()
+  trace.run({ name = "late" }, function()
+    task.sleep(0.01) -- a wait is none: nothing has ended
+    trace.span("open", { inputs = { a = "x" } }, function() trace.anonymizer(string.upper) end)
+    trace.anonymizer(string.lower) -- another one may take its place
+  end)
+  trace.run({ name = "late" }, function()
+    trace.span("ended", function() end)
+    t.raises("comes too late.*LANGSMITH_HIDE_INPUTS", trace.anonymizer, string.upper)
+  end)
+end)
+
 t.test("the page of a run", function()
   local id = run {}
   langsmith.flush()

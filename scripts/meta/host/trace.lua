@@ -65,7 +65,8 @@ function trace.attach(name, type, bytes) end
 ---From now on, what is sent and shown of this run (and of runs started inside it) is what fn makes of it: fn is called
 ---for each text in inputs, outputs, errors, metadata and events with the text and its place ("outputs.messages[1].content"),
 ---and returns another text, or nil to keep it. The journal on this machine keeps both. Such a run is sent when it has
----ended. fn must not wait; when it fails, what it was given is withheld. Call it before anything else.
+---ended. fn must not wait; when it fails, what it was given is withheld. Call it first: when a span of the run has ended,
+---or seconds after its begin, something may have been sent already, and this raises.
 ---@param fn fun(text: string, path: string): string?
 function trace.anonymizer(fn) end
 
