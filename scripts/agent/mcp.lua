@@ -108,17 +108,25 @@ function M.text_of(result)
   return table.concat(lines, "\n")
 end
 
--- One call. A token that is refused is made anew once: the server ran nothing.
-local function call_tool(set, tool, args)
-  local request = { name = tool.name, arguments = args, schema = tool.inputSchema, class = set.class[tool.name] }
-  local result, err = set.client:call_tool(request)
+-- One request. A session token that is refused (it ended, or this is a resumed run, which does not know it) is made
+-- anew once: the server ran nothing.
+local function ask(set, method, request)
+  local result, err = set.client[method](set.client, request)
   if not result and err.kind == "auth" and M.need_identifier(set.one) then
     local client, why = connect(set.one, set.identifier)
     if not client then return nil, why end
+    set.client:close()
     set.client = client
-    result, err = client:call_tool(request)
+    result, err = client[method](client, request)
   end
   if not result then return nil, errors.of(err) end
+  return result
+end
+
+local function call_tool(set, tool, args)
+  local request = { name = tool.name, arguments = args, schema = tool.inputSchema, class = set.class[tool.name] }
+  local result, err = ask(set, "call_tool", request)
+  if not result then return nil, err end
   local text = M.text_of(result)
   if result.isError then
     return errors.fail { kind = "tool_error", message = text ~= "" and text or "the tool failed and gave no reason" }
@@ -159,8 +167,8 @@ toolset.__index = toolset
 -- For agent.tools: looks again when the server said so.
 function toolset:refresh()
   if not self.client:changed() then return self end
-  local listed, err = self.client:list_tools()
-  if not listed then return nil, errors.of(err) end
+  local listed, err = ask(self, "list_tools")
+  if not listed then return nil, err end
   self.list = self.select(make_tools(self, listed))
   return self
 end
@@ -177,8 +185,11 @@ function M.open(one, identifier, select)
   local set = { one = one, identifier = identifier, client = client, select = select, class = {} }
   setmetatable(set, toolset)
   local listed
-  listed, err = client:list_tools()
-  if not listed then return nil, errors.of(err) end
+  listed, err = ask(set, "list_tools")
+  if not listed then
+    set:close()
+    return nil, err
+  end
   set.list = select(make_tools(set, listed))
   return set
 end
