@@ -91,9 +91,8 @@ local function call_tool(run, call)
   run.on_event { type = "tool_call", name = call.name, args = call.args, id = call.id }
   local outcome = call_within_limits(run, call)
   run.on_event { type = "tool_result", name = call.name, id = call.id, content = outcome.content, err = outcome.err }
-  outcome.content = run.results:shorten(outcome.content)
   local circling
-  outcome.content, circling = run.repeats:note(call, outcome.content)
+  outcome.content, circling = run.repeats:note(call, outcome.content, run.results:shorten(outcome.content))
   if circling and not outcome.stop then outcome.err, outcome.stop = circling, true end
   return outcome
 end

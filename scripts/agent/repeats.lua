@@ -28,23 +28,23 @@ local function count(list, wanted)
   return n
 end
 
--- Takes note of a call and its result. Returns the result as the model shall read it, and the error that ends the run,
--- or nil.
-function repeats:note(call, content)
+-- Takes note of a call and its result. `shown` is what the model reads of it. Returns that, perhaps with a word about
+-- the repeats, and the error that ends the run, or nil.
+function repeats:note(call, content, shown)
   local sign = signature(call, content)
   table.insert(self.last, sign)
   if #self.last > self.window then table.remove(self.last, 1) end
   local n = count(self.last, sign)
-  if n < self.often then return content, nil end
+  if n < self.often then return shown, nil end
   if self.told[sign] then
-    return content, errors.new {
+    return shown, errors.new {
       kind = "loop", tool = call.name,
       message = ("the model called %s %d times with the same arguments and got the same result, also after it was "
         .. "told; change the prompt, or raise limits.repeats"):format(call.name, n),
     }
   end
   self.told[sign] = true
-  return content .. ("\n\n(Note: this call gave exactly this result %d times. It will not change. Do something else, "
+  return shown .. ("\n\n(Note: this call gave exactly this result %d times. It will not change. Do something else, "
     .. "or answer with what you know.)"):format(n), nil
 end
 

@@ -1,5 +1,7 @@
 -- Results too long for a model: it reads the beginning and the end, and a tool gives it the rest in pieces. The whole
 -- result stays in the journal, in the tool's span.
+local host = require "host"
+
 local results = {}
 results.__index = results
 
@@ -21,14 +23,13 @@ end
 
 -- most: bytes; nil: 32 KB.
 function results.new(most)
-  return setmetatable({ most = most or MOST, kept = {}, n = 0 }, results)
+  return setmetatable({ most = most or MOST, kept = {} }, results)
 end
 
 -- A result as the model reads it. A long one is kept for read_result.
 function results:shorten(content)
   if #content <= self.most then return content end
-  self.n = self.n + 1
-  local id = "result_" .. self.n
+  local id = "result_" .. host.sha256(content):sub(1, 8) -- of this result only: a conversation may be longer than a run
   self.kept[id] = content
   local half = self.most // 2
   local head, after = piece(content, 1, half)
@@ -40,7 +41,8 @@ end
 local function read(self, args)
   local text = self.kept[args.id]
   if not text then
-    return nil, ("there is no long result '%s'; its name stands where a result was cut"):format(tostring(args.id))
+    return nil, ("there is no long result '%s' in this run; its name stands where a result was cut. One of an earlier "
+      .. "run: call its tool again"):format(tostring(args.id))
   end
   local from = math.max(1, math.tointeger(args.from) or 1)
   if from > #text then return nil, ("the result ends at byte %d"):format(#text) end
@@ -52,14 +54,14 @@ end
 
 -- The tool, once there is something to read; nil before.
 function results:tool()
-  if self.n == 0 then return nil end
+  if next(self.kept) == nil then return nil end
   self.made = self.made or {
     name = "read_result", class = "read",
     description = "Reads a piece of a tool's result that was too long to be shown whole.",
     parameters = {
       type = "object",
       properties = {
-        id = { type = "string", description = "the name where the result was cut, like result_1" },
+        id = { type = "string", description = "the name where the result was cut, like result_1a2b3c4d" },
         from = { type = "integer", description = "first byte, from 1" },
         bytes = { type = "integer", description = ("how many; %d if not given, at most %d"):format(
           math.min(PIECE, self.most), self.most) },

@@ -3,6 +3,7 @@ local t = require "testing"
 local agent = require "agent"
 local context = require "agent.context"
 local limits = require "agent.limits"
+local host = require "host"
 local results = require "agent.results"
 local task = require "host.task"
 local testing = require "agent.testing"
@@ -167,6 +168,12 @@ t.test("circles: other results or other arguments are none", function()
   t.eq(play({ same, same, same, same, "ok" }, { limits = { repeats = 5 } }).answer, "ok")
 end)
 
+t.test("circles: a result that is too long to be shown whole is the same result all the same", function()
+  local get = tool("get", function() return ("x"):rep(3000) end)
+  local call = testing.call("get", {})
+  t.err("loop", play({ call, call, call, call, "never" }, { tools = { get }, result_bytes = 500 }))
+end)
+
 -- ## long results
 
 t.test("long results: head and tail, and a tool that reads the rest", function()
@@ -174,7 +181,8 @@ t.test("long results: head and tail, and a tool that reads the rest", function()
   for i = 1, 5000 do text[i] = ("line %d ä"):format(i) end
   local long = table.concat(text, "\n")
   local get = tool("get", function() return long end)
-  local result, _, model = play({ testing.call("get", {}), testing.call("read_result", { id = "result_1", from = 600 }),
+  local id = "result_" .. host.sha256(long):sub(1, 8)
+  local result, _, model = play({ testing.call("get", {}), testing.call("read_result", { id = id, from = 600 }),
     testing.call("read_result", { id = "result_9" }), "ok" }, { tools = { get }, result_bytes = 1000 })
   t.eq(result.answer, "ok")
   local shown = model.sent[2].messages[4].content
@@ -192,10 +200,13 @@ end)
 t.test("long results: all of it can be read, whatever the bytes", function()
   for _, long in ipairs { ("ä"):rep(2000), ("\200"):rep(3000), ("x"):rep(2999) } do
     local kept = results.new(500)
-    t.ok(#kept:shorten(long) < 800)
+    local shown = kept:shorten(long)
+    local id = shown:match 'id "(result_%x+)"'
+    t.ok(#shown < 800)
+    t.eq(kept:shorten(long), shown)
     local got, at = {}, 1
     while at do
-      local part = kept:tool().run { id = "result_1", from = at, bytes = 333 }
+      local part = kept:tool().run { id = id, from = at, bytes = 333 }
       got[#got + 1] = part:match "^(.*)\n%["
       at = math.tointeger(part:match "goes on at byte (%d+)")
     end
