@@ -186,12 +186,20 @@ function connectors.open(list, identifier, service, patience)
     end
   end
   local opened = #jobs == 1 and { jobs[1]() } or task.all(jobs)
-  local lists = {}
-  for i, one in ipairs(opened) do
-    if not one.tools then return nil, one.err end
-    lists[i] = one.tools
+  local lists, err = {}, nil
+  for _, one in ipairs(opened) do
+    lists[#lists + 1] = one.tools
+    err = err or one.err
   end
-  return lists
+  if err then connectors.close(lists) end
+  return not err and lists or nil, err
+end
+
+-- Ends what was opened for these lists, when nobody comes to use them.
+function connectors.close(lists)
+  for _, list in ipairs(lists) do
+    if list.set and list.set.close then list.set:close() end
+  end
 end
 
 return connectors

@@ -87,10 +87,14 @@ local function open_tools(spec, who, input, patience)
   local lists, err = connectors.open(list, who, nil, patience)
   if not lists then return nil, err end
   lists[#lists + 1] = spec.tools or {}
-  lists, err = offer.fit(lists, inputs.text(input))
-  if not lists then return nil, err end
-  note_offer(lists)
-  return tools.box(table.unpack(lists))
+  local fitting, box
+  fitting, err = offer.fit(lists, inputs.text(input))
+  if fitting then
+    note_offer(fitting)
+    box, err = tools.box(table.unpack(fitting))
+  end
+  if not box then connectors.close(lists) end
+  return box, err
 end
 
 local revision -- of the script's folder; false: none
@@ -155,14 +159,15 @@ function methods:run(input, opts)
   if not talk then return nil, err end
   describe(spec, prompt:current().head, input)
   if kept then kept:describe() end
-  local box
+  local opened
   local patience = accounts.patience(spec.auth_timeout)
-  box, err = open_tools(spec, who, input, patience)
-  while not box and opts.park and (err.kind == "needs_auth" or err.kind == "account_not_active") do
+  opened, err = open_tools(spec, who, input, patience)
+  while not opened and opts.park and (err.kind == "needs_auth" or err.kind == "account_not_active") do
     if waiting.park(err) ~= "retry" then return nil, err end -- when nothing else goes on, the run stops here
-    box, err = open_tools(spec, who, input, patience)
+    opened, err = open_tools(spec, who, input, patience)
   end
-  if not box then return nil, err end
+  if not opened then return nil, err end
+  local box <close> = opened
   local result
   result, err = loop.run {
     model = models.open(spec),
@@ -181,7 +186,6 @@ function methods:run(input, opts)
     park = opts.park,
     on_event = spec.on_event or ignore,
   }
-  box:close()
   return result, err
 end
 

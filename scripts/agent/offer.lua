@@ -118,7 +118,7 @@ function offer.fit(lists, task)
   local out = {}
   for i = 1, #lists - 1 do
     local kept = { hidden = lists[i].hidden or {}, total = lists[i].total, connection = lists[i].connection,
-      why = "the best for this task, of more than a model takes" }
+      set = lists[i].set, why = "the best for this task, of more than a model takes" }
     for _, tool in ipairs(lists[i]) do
       local to = best[tool] and kept or kept.hidden
       to[#to + 1] = tool

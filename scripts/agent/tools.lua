@@ -326,6 +326,8 @@ function toolbox:close()
   end
 end
 
+toolbox.__close = toolbox.close
+
 function toolbox:exchange(old, new)
   local gone, list = {}, {}
   for _, tool in ipairs(old) do gone[tool] = true end

@@ -80,7 +80,9 @@ end)
 t.test("more than a model takes: the best for the task, the rest to be found; own tools stay", function()
   local list = t.ok(open("big", 217))
   local own = { agent.tool { name = "own", description = "d", run = function() end } }
+  list.set = {} -- what is to be looked at again, and closed
   local lists = t.ok(offer.fit({ list, own }, "send a parrot"))
+  t.eq(lists[1].set, list.set)
   t.ok(#lists[1] >= 1 and #lists[1] <= 40)
   t.eq(lists[1][1].name, "big_repos_get_7")
   t.eq(#lists[1] + #lists[1].hidden, 217)

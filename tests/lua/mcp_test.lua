@@ -2,6 +2,8 @@
 local t = require "testing"
 local host = require "host"
 local json = require "host.json"
+local agent = require "agent"
+local testing = require "agent.testing"
 local mcp = require "host.mcp"
 local agent_mcp = require "agent.mcp"
 local connectors = require "agent.connectors"
@@ -359,6 +361,27 @@ t.test("stdio: a program that is not there, ends, or ends in the middle of a cal
 end)
 
 -- ## as connectors
+
+t.test("a session is ended also when the agent's run is cut short, and when another connector failed", function()
+  local url, seen, far = serve { initialize = HELLO, ["tools/list"] = ONE, session = "s-1" }
+  local here = { mcp = { url = url, era = "legacy" } }
+  local function run(spec)
+    spec.prompt, spec.input, spec.model = "p", "go", testing.model { "done" }
+    return agent(spec):run()
+  end
+  t.raises("mine", function() run { connectors = { here }, on_event = function() error "mine" end } end)
+  t.eq(count(seen, "DELETE"), 1)
+  t.err("config", run { connectors = { here, "no-such-file.lua" } })
+  t.eq(count(seen, "DELETE"), 2)
+  local same = agent.tool { name = "one", description = "d", run = print }
+  t.err("config", run { connectors = { here }, tools = { same } })
+  t.eq(count(seen, "DELETE"), 3)
+  t.ok(run { connectors = { here } })
+  t.eq(count(seen, "DELETE"), 4)
+  t.eq((task.timeout(0.05, run, { connectors = { here }, on_event = function() task.sleep(10) end })), nil)
+  t.eq(count(seen, "initialize"), 5)
+  far:close()
+end)
 
 t.test("names that models take, classes by the server's word, texts of results", function()
   local url, _, far = serve {
