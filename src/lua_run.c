@@ -8,6 +8,7 @@
 #include "buf.h"
 #include "hash.h"
 #include "limits.h"
+#include "log.h"
 #include "luajson.h"
 #include "luareplay.h"
 #include "replay.h"
@@ -72,12 +73,13 @@ static int begin(lua_State *L, const char *name, struct ah_replay *r, lua_KFunct
 
 /* --- park ------------------------------------------------------------------------------------------------- */
 
-/* What a person says of it: "done", "retry", "fail"; "retry" for all that only waits for something to change. */
-static const char *word_for(const struct ah_replay *r, enum ah_kind kind, bool resumed)
+/* What a person says of it: "done", "retry", "fail"; "retry" for all that only waits for something to change. What a
+ * person said is about calls of the runs before, never about one that has just left. */
+static const char *word_for(const struct ah_replay *r, const struct ah_error *why, bool resumed)
 {
-    if (kind == AH_OUTCOME_UNKNOWN)
-        return ah_replay_assumed(r);
-    return resumed ? "retry" : NULL;
+    if (why->kind != AH_OUTCOME_UNKNOWN)
+        return resumed ? "retry" : NULL;
+    return resumed || strcmp(why->code, AH_EFFECT_BEFORE) == 0 ? ah_replay_assumed(r) : NULL;
 }
 
 static int k_park(lua_State *L, int status, lua_KContext idx)
@@ -92,7 +94,7 @@ static int k_park(lua_State *L, int status, lua_KContext idx)
     if (ah_lua_of(L)->interrupting)
         return fail_interrupted(L);
     ah_luax_to_error(L, 1, &why);
-    const char *word = word_for(r, why.kind, idx != 0);
+    const char *word = word_for(r, &why, idx != 0);
     if (!word)
         return park(L, &why);
     ah_err_drop(&why);
@@ -212,6 +214,18 @@ static int ask_later(lua_State *L, struct ah_replay *r, const char *sha256, cons
     return park(L, &err);
 }
 
+/* What the terminal shows. A model wrote part of it: it must not move the cursor over the question, nor show a secret. */
+static const char *text_of(lua_State *L)
+{
+    const char *text = ah_luax_str(L, 2, "text", "Allow it? ");
+    struct ah_buf *shown = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
+    if (ah_secret_mask(ah_lua_of(L)->core->secrets, text, strlen(text), shown) != 0)
+        luaL_error(L, "the question is too long");
+    if (shown->n)
+        ah_log_plain(shown->p, shown->n);
+    return ah_buf_str(shown);
+}
+
 static int k_approval(lua_State *L, int status, lua_KContext idx)
 {
     struct ah_replay *r = ah_lua_of(L)->replay;
@@ -235,8 +249,7 @@ static int k_approval(lua_State *L, int status, lua_KContext idx)
     }
     if (strcmp(mode, "deny") == 0 || !has_terminal(L))
         return ask_later(L, r, sha256, question);
-    const char *text = ah_luax_str(L, 2, "text", "Allow it? ");
-    struct ah_op *op = ah_tty_ask(ah_lua_of(L)->core->loop, text);
+    struct ah_op *op = ah_tty_ask(ah_lua_of(L)->core->loop, text_of(L));
     if (!op)
         return ask_later(L, r, sha256, question);
     return k_line(L, LUA_OK, ah_task_push_op(L, op));

@@ -1309,12 +1309,14 @@ static int look_back(struct ah_effect *e, const struct ah_store_effect *row, int
     enum ah_replay_fate fate = ah_replay_fate(t->replay, call, row->kind, row->what, row->args_sha256, &was);
     if (fate == AH_FATE_NEW)
         return 0;
-    if (fate == AH_FATE_UNKNOWN)
-        return ah_err_set(
-            err, AH_OUTCOME_UNKNOWN,
-            "%.200s was sent before this run was interrupted, and no answer is known: it may have "
-            "been carried out, so it is not sent again",
-            row->what);
+    if (fate == AH_FATE_UNKNOWN) {
+        ah_err_set(err, AH_OUTCOME_UNKNOWN,
+                   "%.200s was sent before this run was interrupted, and no answer is known: it may have "
+                   "been carried out, so it is not sent again",
+                   row->what);
+        snprintf(err->code, sizeof err->code, "%s", AH_EFFECT_BEFORE);
+        return -1;
+    }
     e->answered = true;
     e->answer.status = was.status;
     return ah_store_event_at(t->store, was.end_seq, take_answer, e, err) == 0 ? 1 : -1;

@@ -153,6 +153,8 @@ void ah_span_end(struct ah_span *span, const char *outputs, size_t n, const char
 
 enum ah_effect_class { AH_EFFECT_READ, AH_EFFECT_IDEMPOTENT, AH_EFFECT_UNSAFE };
 struct ah_effect; /* opaque: one call that reaches outside */
+/* `code` of AH_OUTCOME_UNKNOWN: an earlier process had sent it, this one has not. */
+#define AH_EFFECT_BEFORE "sent_before"
 
 /* Journals the intent of a call before it is queued: `kind` is "http", "model", "tool", "api"; `what`
  * is the method and URL, or the tool's name; `args` is what is sent (hashed before masking). An unsafe

@@ -35,9 +35,9 @@ local function show(value)
   return (json.encode(value)) or tostring(value)
 end
 
-local function question_text(question)
-  local lines = { "", ("%s wants to run, as %s%s:"):format(question.tool, question.identifier or "nobody in particular",
-    question.connection and (" on " .. question.connection) or "") }
+local function question_text(question, fault)
+  local lines = { fault or "", ("%s wants to run, as %s%s:"):format(question.tool,
+    question.identifier or "nobody in particular", question.connection and (" on " .. question.connection) or "") }
   if question.account then lines[#lines + 1] = "  account: " .. question.account end
   local names = {}
   for name in pairs(question.arguments) do names[#names + 1] = tostring(name) end
@@ -49,12 +49,13 @@ local function question_text(question)
   return table.concat(lines, "\n")
 end
 
--- What was typed: "yes", "always", "no" and a reason, "edit" and new arguments; nil for anything else.
+-- What was typed: "yes", "always", "no" and a reason, "edit" and new arguments; nil for anything else ("yes, but …" is
+-- no yes).
 function policy.read_answer(line)
   local word, rest = line:match "^%s*(%a*)%s*(.-)%s*$"
   word = word:lower()
-  if word == "y" or word == "yes" then return "yes" end
-  if word == "a" or word == "always" then return "always" end
+  if rest == "" and (word == "y" or word == "yes") then return "yes" end
+  if rest == "" and (word == "a" or word == "always") then return "always" end
   if word == "n" or word == "no" then return "no", rest ~= "" and rest or nil end
   if word == "e" or word == "edit" then
     local args = json.decode(rest)
@@ -66,15 +67,14 @@ end
 
 local asking -- one question at a time: an event that is set when the person has answered
 
-local function ask(question, mode)
-  while asking do asking:wait() end
+local function ask(question, mode, fault)
   local _ <close> = setmetatable({}, { __close = function()
     local event = asking
     asking = nil
     if event then event:set() end
   end })
   asking = task.event()
-  return run.approval(question, { mode = mode, text = question_text(question) })
+  return run.approval(question, { mode = mode, text = question_text(question, fault) })
 end
 
 local function needs_answer(mode, class, always)
@@ -83,22 +83,32 @@ local function needs_answer(mode, class, always)
 end
 
 -- May this call be made? true and its arguments (a person may change them); false and the reason, for the model;
--- or nil, err. `allowed` is the run's own table of tools that need not be asked for again.
-function policy.check(question, class, mode, allowed)
-  if not needs_answer(mode, class, allowed[question.tool]) then return true, question.arguments end
+-- or nil, err. opts: class, mode, `allowed` (the run's own table of tools that need not be asked for again), `fits`
+-- (whether arguments that a person wrote can be sent: true; or nil and why not).
+function policy.check(question, opts)
+  local allowed, fault = opts.allowed, nil
+  local function is_needed() return needs_answer(opts.mode, opts.class, allowed[question.tool]) end
   while true do
-    local decision, err = ask(question, mode)
+    while asking and is_needed() do asking:wait() end
+    if not is_needed() then return true, question.arguments end
+    local decision, err = ask(question, opts.mode, fault)
     if not decision then return nil, errors.of(err) end
     local answer, more = decision.answer, decision.reason
     if decision.line then answer, more = policy.read_answer(decision.line) end
+    fault = decision.line and not answer and "That is no answer." or nil
     if answer == "always" then allowed[question.tool] = true end
     if answer == "yes" or answer == "always" then return true, question.arguments end
     if answer == "no" then return false, more end
     if answer == "edit" then -- another call: it needs an answer of its own
-      local other = {}
-      for k, v in pairs(question) do other[k] = v end
-      other.arguments = more
-      question = other
+      local ok, why = opts.fits(more)
+      if ok then
+        local other = {}
+        for k, v in pairs(question) do other[k] = v end
+        other.arguments = more
+        question = other
+      else
+        fault = why
+      end
     end
     if decision.line == "" and not answer then return false, "nobody answered" end
   end

@@ -144,7 +144,6 @@ end
 
 -- What a connector's before or after makes of a value: what it returns, or the value that it changed in place.
 local function modify(f, value)
-  if not f then return value end
   local ok, new = pcall(f, value)
   if not ok then return nil, errors.of(new) end
   if new == nil then return value end
@@ -153,19 +152,16 @@ end
 
 -- host.scalekit makes the span, and never sends a call of class unsafe twice.
 local function run_scalekit(tool, call, context)
-  local args, err = modify(tool.before, call.args)
-  if args == nil then return nil, err end
   local request = {
     tool_name = tool.name,
-    tool_input = args,
+    tool_input = call.args,
     connected_account_id = tool.connected_account_id,
     connection_name = tool.connector,
     identifier = tool.identifier or context.identifier,
     tool_call_id = call.id,
     class = tools.class(tool),
   }
-  local result
-  result, err = scalekit.execute_tool(request)
+  local result, err = scalekit.execute_tool(request)
   if not result and tool.connector and accounts.refused(errors.of(err)) then -- it did nothing: it may be made again
     local renewed, why = accounts.renew(err, tool.connector, request.identifier, context.patience or 0)
     if not renewed then return nil, why end
@@ -202,6 +198,7 @@ end
 local parks = { outcome_unknown = true, needs_auth = true, account_not_active = true }
 
 local DONE = "The call was carried out; what it answered is not known."
+local LOOKS = 3 -- how often `verify` may have a call made again, before a person is asked
 
 -- A call left this machine and no answer came. Its `verify`, if it has one, looks whether it was carried out: true (and
 -- a result), false, or nil when it cannot tell.
@@ -220,9 +217,11 @@ local function perform(tool, call, context) return (tool.run and run_lua or run_
 
 -- Goes on behind a call that needs somebody. Returns content; or nil, err as perform does.
 local function settle(tool, call, context, err)
+  local looks = 0
   while parks[err.kind] do
     local content, word, why
-    if err.kind == "outcome_unknown" then
+    if err.kind == "outcome_unknown" and looks < LOOKS then
+      looks = looks + 1
       local done, result = look(tool, call, context)
       if done then return to_text(result == nil and DONE or result) end
       word = done == false and "retry" or nil
@@ -240,6 +239,20 @@ local function settle(tool, call, context, err)
   return nil, err
 end
 
+-- The call as its connector's `before` wants it, once: who must be asked is asked about what is sent, and a call that
+-- is made again is the same. The model's own arguments stay as they are. nil, err.
+local function prepared(tool, call)
+  if not tool.before then return call end
+  local args, err = modify(tool.before, json.decode((json.encode(call.args))))
+  if args == nil then return nil, err end
+  if type(args) ~= "table" then
+    return errors.fail {
+      kind = "script", message = ("before of %s must return the arguments, got %s"):format(tool.name, type(args)),
+    }
+  end
+  return { id = call.id, name = call.name, args = args }
+end
+
 -- Asks who must be asked. The call to make, perhaps with other arguments; or nil and an outcome for the model.
 local function permitted(tool, call, context)
   local mode, err = policy.mode(context.approve)
@@ -248,7 +261,10 @@ local function permitted(tool, call, context)
   local ok, more = policy.check({
     tool = tool.name, arguments = call.args, connection = tool.connector, class = tools.class(tool),
     identifier = tool.identifier or context.identifier, account = tool.connected_account_id,
-  }, tools.class(tool), mode, context.allowed)
+  }, { class = tools.class(tool), mode = mode, allowed = context.allowed, fits = function(args)
+    if tool.before then return true end -- it may have added what the schema does not know
+    return check_args(tool.parameters or tool.input_schema or {}, args)
+  end })
   if ok then return more == call.args and call or { id = call.id, name = call.name, args = more } end
   if ok == nil then return nil, failed(call, more.message, more) end
   return nil, failed(call, ("a person refused this call%s. Do not make it again; ask, or do something else.")
@@ -265,9 +281,15 @@ function toolbox:call(call, context)
   if type(call.args) ~= "table" then return failed(call, "the arguments must be a JSON object") end
   local ok, why = check_args(tool.parameters or tool.input_schema or {}, call.args)
   if not ok then return failed(call, why .. ". Call the tool again with the right arguments.") end
-  local allowed, refusal = permitted(tool, call, context)
-  if not allowed then return refusal end
-  local content, err = perform(tool, allowed, context)
+  local ready, err = prepared(tool, call)
+  if not ready then return failed(call, err.message, err) end
+  local allowed, refusal = permitted(tool, ready, context)
+  if not allowed then
+    refusal.call = call
+    return refusal
+  end
+  local content
+  content, err = perform(tool, allowed, context)
   if not content then content, err = settle(tool, allowed, context, err) end
   if not content then return failed(call, err.message, err) end
   return { call = call, content = content }
@@ -319,7 +341,8 @@ function toolbox:refresh()
   end
 end
 
--- Ends what the connectors opened (MCP servers). After this no tool of theirs can be called.
+-- Ends what the connectors opened (MCP servers), also when the run is cut short. After this no tool of theirs can be
+-- called.
 function toolbox:close()
   for _, set in ipairs(self.sets) do
     if set.close then set:close() end

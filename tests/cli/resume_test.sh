@@ -64,6 +64,42 @@ want_code 0
 want_out "not before Monday"
 is "nothing was sent" "$(sent Banana)" 0
 
+begin "--assume is about the call that stopped the run, never about one that leaves now"
+write_agent mail.lua
+trouble '{"where":"execute","what":"reset","after":true,"times":3}'
+run run -q --approve auto mail.lua "Send an email to dana@example.com saying Quince"
+want_code 16
+want_err "--assume done|retry|fail"
+is "sent" "$(sent Quince)" 1
+run resume last -q
+want_code 16
+is "not again by itself" "$(sent Quince)" 1
+run resume last -q --assume retry
+want_code 16
+is "again, once" "$(sent Quince)" 2
+run resume last -q --assume fail
+want_code 0
+want_out "was not carried out"
+is "and no more" "$(sent Quince)" 2
+reset_emulator_trouble
+
+begin "--assume after a crash: the call that had left is the one that is meant"
+write_agent mail.lua
+trouble '{"where":"execute","what":"slow","seconds":60,"after":true,"times":1}'
+"$AGENTHOST" run -q --approve auto mail.lua "Send an email to dana@example.com saying Raisin" >/dev/null 2>&1 </dev/null &
+crashed=$!
+for _ in $(seq 200); do
+  [ "$(sent Raisin)" = 0 ] || break
+  sleep 0.05
+done
+kill -9 $crashed
+wait $crashed 2>/dev/null
+is "sent" "$(sent Raisin)" 1
+run resume last -q --assume done
+want_code 0
+is "once" "$(sent Raisin)" 1
+reset_emulator_trouble
+
 begin "--approve auto, also when resuming, asks nobody"
 write_agent mail.lua
 run run -q --approve auto mail.lua "Send an email to dana@example.com saying Cherry"
@@ -261,6 +297,61 @@ python3 "$HERE/on_pty.py" pty err "in this run?" '>e {"to":"lee@example.com","su
 want_code 0
 is "not the first one" "$(sent Iris)" 0
 is "the second one" "$(sent lee@example.com)" 1
+
+begin "an approval at the terminal: what is no answer, or cannot be sent, is asked again"
+write_agent mail.lua
+python3 "$HERE/on_pty.py" pty err "in this run?" ">yes, but to Lee" "is no answer" '>e {"to":7}' "not right" ">n" -- "$AGENTHOST" run -q mail.lua "Send an email to dana@example.com saying Kumquat" || code=$?
+want_code 0
+want_err "'to' must be of type"
+is "nothing was sent" "$(sent Kumquat)" 0
+
+begin "an approval at the terminal: a model's text cannot write over the question"
+cat >clear.lua <<'LUA'
+local agent, testing = require "agent", require "agent.testing"
+local pay = agent.tool { name = "pay", description = "d", run = function() return "paid" end,
+  parameters = { type = "object", properties = { to = { type = "string" } } } }
+local model = testing.model { testing.call("pay", { to = "mallory\27[2K\27[1A\rdana\194\155x" }), "done" }
+return agent { model = model, tools = { pay }, prompt = "p", input = "go" }
+LUA
+python3 "$HERE/on_pty.py" pty err "in this run?" ">n" -- "$AGENTHOST" run -q clear.lua || code=$?
+want_code 0
+want_err "mallory?[2K?[1A?dana??x"
+
+begin "always is for the other calls that wait, too"
+cat >always.lua <<'LUA'
+local agent, testing = require "agent", require "agent.testing"
+local look = agent.tool { name = "look", description = "d", class = "read", run = function(a) return "saw " .. a.at end,
+  parameters = { type = "object", properties = { at = { type = "string" } } } }
+local model = testing.model { { testing.call("look", { at = "1" }), testing.call("look", { at = "2" }), testing.call("look", { at = "3" }) }, "done" }
+return agent { model = model, tools = { look }, prompt = "p", input = "go", approve = "ask" }
+LUA
+python3 "$HERE/on_pty.py" pty err "in this run?" ">a" -- "$AGENTHOST" run -q always.lua || code=$?
+want_code 0
+is "asked once" "$(grep -c "wants to run" err)" 1
+
+begin "what is asked is what is sent, also when a connector changes it on its way; and once, if it is made again"
+cat >signed.lua <<'LUA'
+local agent = require "agent"
+return agent {
+  connectors = { { connection = "gmail", tools = { "gmail_send_message" },
+    before = { gmail_send_message = function(args) args.body = args.body .. " -- signed" end } } },
+  identifier = "user_123", prompt = "You write mail.",
+}
+LUA
+trouble '{"where":"execute","what":"reset","times":1}'
+run run -q signed.lua "Send an email to dana@example.com saying Lychee"
+want_code 10
+run approve
+want_out "Lychee -- signed"
+run approve last
+run resume last -q
+want_code 16
+is "not sent" "$(sent "Lychee -- signed")" 0
+run resume last -q --assume retry
+want_code 0
+is "sent" "$(sent "Lychee -- signed")" 1
+is "signed once" "$(sent "signed -- signed")" 0
+reset_emulator_trouble
 
 begin "an approval at the terminal: Ctrl-C leaves a run to go on with"
 write_agent mail.lua

@@ -81,6 +81,34 @@ t.test("what no model can mend stops", function()
   t.eq(out.err.kind, "outcome_unknown")
 end)
 
+t.test("verify: a call that was not carried out is made again, not for ever", function()
+  local sent, looked = 0, 0
+  local b = box(tool("send", function()
+    sent = sent + 1
+    return nil, { kind = "outcome_unknown", message = "no answer came" }
+  end, { verify = function()
+    looked = looked + 1
+    return false
+  end }))
+  local outcome = b:call({ id = "c1", name = "send", args = {} }, { identifier = "u", approve = "auto" })
+  t.eq(outcome.err.kind, "outcome_unknown")
+  t.eq({ sent, looked }, { 4, 3 })
+end)
+
+t.test("what is typed at a question", function()
+  local policy = require "agent.policy"
+  local function read(line) return { policy.read_answer(line) } end
+  t.eq(read "y", { "yes" })
+  t.eq(read "  YES ", { "yes" })
+  t.eq(read "yes, but to Lee", {})
+  t.eq(read "always not", {})
+  t.eq(read "a", { "always" })
+  t.eq(read "n", { "no" })
+  t.eq(read "no not now", { "no", "not now" })
+  t.eq(read 'e {"a":[1]}', { "edit", { a = { 1 } } })
+  for _, line in ipairs { "e", "e [1]", "e {", "edit 7", "", "yess", "?", "\0y" } do t.eq(read(line), {}) end
+end)
+
 t.test("a wait inside a tool", function()
   local b = box(tool("slow", function()
     task.sleep(0.01)

@@ -149,11 +149,15 @@ t.test("arguments are checked, and changed on their way", function()
   local function call(args)
     return box:call({ id = "c", name = "gmail_fetch_mails", args = args }, { identifier = "user_123" })
   end
-  t.eq(call({}).content, '{"count":1}')
+  local given = {}
+  t.eq(call(given).content, '{"count":1}')
   t.eq(seen, 1)
+  t.eq(given, {}) -- what the model wrote stays
   t.match(call({ query = 7 }).content, "'query' must be of type string")
   lists[1][1].before = function() error "no" end
   t.match(call({}).content, "no")
+  lists[1][1].before = function() return "text" end
+  t.match(call({}).content, "must return the arguments, got string")
   local v, err = connectors.open({ { connection = "gmail", after = { gmail_nothing = print } } }, "user_123")
   t.err("config", v, err)
 end)
