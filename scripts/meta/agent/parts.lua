@@ -105,6 +105,9 @@ function connectors.need_identifier(list) end
 ---@param list table
 ---@param level? integer
 function connectors.check(list, level) end
+---Ends what was opened for these lists, when nobody comes to use them.
+---@param lists agent.Tool[][]
+function connectors.close(lists) end
 
 ---@class agent.Outcome
 ---@field call table
