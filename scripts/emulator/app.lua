@@ -63,6 +63,12 @@ end
 
 local function snake(name) return (name:gsub("(%l)(%u)", function(a, b) return a .. "_" .. b:lower() end)) end
 
+-- "gpt-4o~429; retry_after=2" -> the model, and what goes wrong with it
+local function model_and_trouble(name)
+  local base, trouble = name:match("^([^~]+)~(.+)$")
+  return base or name, trouble
+end
+
 -- The body as an object, or nil. Scalekit's gateway takes camelCase names too.
 function Request:object()
   local value = json.decode(self.body)
@@ -75,8 +81,21 @@ function Request:object()
     end
     value = renamed(value)
     if world_of.is_object(value.connected_account) then value.connected_account = renamed(value.connected_account) end
+  elseif self.service == "openai" and type(value.model) == "string" then
+    value.model = model_and_trouble(value.model)
   end
   return value
+end
+
+-- The model that the body names, without the trouble that its name asks for; and that trouble's text.
+function Request:model()
+  if self.named == nil then
+    local value = json.decode(self.body)
+    local name = world_of.is_object(value) and type(value.model) == "string" and value.model
+    self.named, self.asked = false, nil
+    if name then self.named, self.asked = model_and_trouble(name) end
+  end
+  return self.named, self.asked
 end
 
 function Request:base_url()
@@ -157,7 +176,7 @@ function App:reset()
     langsmith_v2 } do
     part.install(self.langsmith, self)
   end
-  for _, list in ipairs { scenario.troubles, options.troubles or {} } do
+  for _, list in ipairs { scenario.troubles, self.openai.troubles, options.troubles or {} } do
     for _, trouble in ipairs(list) do
       local ok, message = self.troubles:add(trouble)
       if not ok then error(message, 0) end
@@ -202,7 +221,7 @@ local function run_route(app, route, request)
   local trouble, complaint = app.troubles:meet(route, request)
   if complaint then
     request.trouble = { what = "unknown" } -- ours to refuse, not the service's
-    return reply.json(400, { error = "x-agenthost-trouble: " .. complaint })
+    return reply.json(400, { error = complaint })
   end
   request.trouble, request.has = trouble, troubles_of.kinds_of(trouble)
   request.forms, complaint = forms_of.of(app.forms, request.headers["x-agenthost-form"])

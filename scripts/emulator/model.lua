@@ -533,17 +533,20 @@ M.RULES[#M.RULES + 1] = { name = "echo", answer = function(view)
     one_line(view.question, 300), offered) }
 end }
 
--- Answer to a request { messages, tools, choice = "auto" | "none" | "required" | name }, with a scenario's rules first.
-function M.answer(request, scenario)
+local function said_by(speak, view)
+  local answer = speak and speak(view)
+  return type(answer) == "string" and { text = answer } or answer or nil
+end
+
+-- Answer to a request { messages, tools, choice = "auto" | "none" | "required" | name }, with a scenario's rules first,
+-- and before them what it says for this model (`voice`).
+function M.answer(request, scenario, voice)
   local view = M.read(request)
   if request.choice == "none" then view.tools, view.names = {}, {} end
   local forced = view.tools[request.choice]
   if forced then return { calls = { { name = forced.name, args = M.fill(forced, view.question) } }, forced = true } end
-  if scenario.model then
-    local answer = scenario.model(view)
-    if type(answer) == "string" then answer = { text = answer } end
-    if answer then return answer end
-  end
+  local own = said_by(voice, view) or said_by(scenario.model, view)
+  if own then return own end
   for _, rule in ipairs(scenario.rules) do
     local matched = not rule.when or (type(rule.when) == "string" and view.lower:find(rule.when:lower(), 1, true)
       and #view.results == 0)

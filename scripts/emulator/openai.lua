@@ -83,7 +83,8 @@ local function ask(self, body, mock)
     return { text = mock.text }
   end
   local tools, choice = offered(body)
-  return model.answer({ messages = body.messages, tools = tools, choice = choice, body = body }, self.scenario)
+  return model.answer({ messages = body.messages, tools = tools, choice = choice, body = body }, self.scenario,
+    self.voices[body.model])
 end
 
 -- Arguments as broken models and servers send them. Objects in the place of texts are the writer's business.
@@ -236,14 +237,36 @@ local function get_model(self, request)
   return reply.json(200, show_model(request.params.id), headers_of(self, "application/json"))
 end
 
+-- A model of the scenario: a name alone, or with what it says (a function) or what goes wrong with it (a trouble).
+local function add_model(self, name, behaviour)
+  if math.type(name) == "integer" then name, behaviour = behaviour, nil end
+  local kind, trouble = type(behaviour), {}
+  if type(name) ~= "string" or not (kind == "nil" or kind == "function" or kind == "string" or kind == "table") then
+    error("models of a scenario are names, or name = a function or a trouble", 0)
+  end
+  self.models[name] = true
+  if kind == "function" then
+    self.voices[name] = behaviour
+  elseif kind == "string" then
+    self.troubles[#self.troubles + 1] = ("%s; model=%s"):format(behaviour, name)
+  elseif kind == "table" then
+    for k, v in pairs(behaviour) do trouble[k] = v end
+    trouble.model = name
+    self.troubles[#self.troubles + 1] = trouble
+  end
+end
+
 function M.new(world, scenario)
-  local self = { world = world, scenario = scenario, models = {}, requests = 0, spend = 0,
+  local self = { world = world, scenario = scenario, models = {}, voices = {}, troubles = {}, requests = 0, spend = 0,
     gateway = scenario.gateway ~= false }
   if scenario.gateway == true then scenario.gateway = {} end
-  for _, name in ipairs(scenario.models) do self.models[name] = true end
+  for k, v in pairs(scenario.models) do add_model(self, k, v) end
   function self.names()
+    local own = {}
+    for name in pairs(self.models) do own[#own + 1] = name end
+    table.sort(own)
     local names = table.move(LISTED, 1, #LISTED, 1, {})
-    return table.move(scenario.models, 1, #scenario.models, #names + 1, names)
+    return table.move(own, 1, #own, #names + 1, names)
   end
   return self
 end

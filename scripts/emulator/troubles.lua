@@ -1,6 +1,6 @@
--- Switches for what can go wrong: a list of troubles, each with a place, a kind and a count; one header of
--- a request can ask for a trouble of its own. Called by app.lua before and after each handler. The bodies
--- are those of the service that is asked.
+-- Switches for what can go wrong: a list of troubles, each with a place, a kind and a count; a header of a
+-- request, or the name of its model ("gpt-4o~429"), can ask for a trouble of its own. Called by app.lua before and
+-- after each handler. The bodies are those of the service that is asked.
 local json = require "host.json"
 local reply = require "emulator.reply"
 local text = require "emulator.text"
@@ -11,6 +11,7 @@ Troubles.__index = Troubles
 
 M.FIELDS = {
   where = "string", what = "string", also = "string", times = "number", skip = "number", match = "string",
+  model = "string",
   after = "boolean", retry_after = "number|string", retry_after_ms = "number|string", retry_after_date = "number",
   should_retry = "boolean", seconds = "number", status = "number", bytes = "number", size = "number", form = "string",
   code = "string", message = "string",
@@ -94,8 +95,8 @@ end
 
 function Troubles:clear() self.list = {} end
 
--- "429; retry_after=2; after" -> a trouble, or nil
-function of_text(value)
+-- "429; retry_after=2; after" -> a trouble, or nil and a sentence that says where the text came from.
+function of_text(value, place)
   local trouble = {}
   for item in value:gmatch("[^;]+") do
     local word = item:match("^%s*(.-)%s*$")
@@ -111,12 +112,15 @@ function of_text(value)
       trouble.what = word
     end
   end
-  return check(trouble)
+  local ok, message = check(trouble)
+  if not ok then return nil, place and place .. ": " .. message or message end
+  return trouble
 end
 
 local function matches(trouble, route, request)
   local where = trouble.where
   if where ~= "*" and where ~= route.where and where ~= route.service then return false end
+  if trouble.model and (route.service ~= "openai" or trouble.model ~= request:model()) then return false end
   if not trouble.match then return true end
   local line = request.path .. "?" .. request.raw_query
   return line:find(trouble.match, 1, true) ~= nil or request.body:find(trouble.match, 1, true) ~= nil
@@ -125,7 +129,11 @@ end
 -- The trouble that this request meets, or nil; or nil and a sentence when its header makes no sense.
 function Troubles:meet(route, request)
   local header = request.headers["x-agenthost-trouble"]
-  if header then return of_text(header) end
+  if header then return of_text(header, "x-agenthost-trouble") end
+  if route.service == "openai" then
+    local _, asked = request:model()
+    if asked then return of_text(asked, "the name of the model") end
+  end
   for i, trouble in ipairs(self.list) do
     if matches(trouble, route, request) then
       if (trouble.skip or 0) > 0 then

@@ -195,6 +195,36 @@ t.test("refusals say when to come back, in every form", function()
   t.eq((headers "429; also=nonsense"), 400)
 end)
 
+t.test("behaviour by the model's name: a trouble after ~, a model of the scenario", function()
+  local e = start { scenario = { models = { "plain", busy = "429; times=1; retry_after=2",
+    slow = { what = "slow", seconds = 3 }, terse = function(view) return view.question == "hi" and "yes" or nil end } } }
+  local function ask(name, question, path)
+    return e.call("POST", path or "/v1/chat/completions", { model = name, messages = { user(question or "hi") },
+      input = "hi" }, { authorization = "Bearer " .. e.env.OPENAI_API_KEY })
+  end
+  local status, body, headers = ask "gpt-4o~503; retry_after=2"
+  t.eq({ status, body.error.type, headers["retry-after"] }, { 503, "server_error", "2" })
+  status, body = ask "gpt-4o~odd_finish"
+  t.eq({ status, body.model, body.choices[1].finish_reason }, { 200, "gpt-4o-2024-08-06", "end_turn" })
+  t.eq({ (ask("text-embedding-3-small~500", nil, "/v1/embeddings")), (ask("gpt-4o~429", nil, "/responses")),
+    (ask("plain~html")), (ask "plain"), (ask "llama~odd_finish"), (ask "llama") }, { 500, 429, 502, 200, 404, 404 })
+  status, body = ask "gpt-4o~nonsense"
+  t.eq(status, 400)
+  t.match(body.error, '^the name of the model: no trouble is called "nonsense"')
+  t.eq({ (ask "busy"), (ask "busy") }, { 429, 200 })
+  local _, _, out = e.raw("POST", "/v1/chat/completions", { model = "slow", messages = { user "hi" } },
+    { authorization = "Bearer " .. e.env.OPENAI_API_KEY })
+  t.eq(out.wait, 3)
+  _, body = ask "terse"
+  t.eq(body.choices[1].message.content, "yes")
+  _, body = ask("terse", "who are you?")
+  t.match(body.choices[1].message.content, "emulator")
+  _, body = e.call("GET", "/v1/models", nil, { authorization = "Bearer " .. e.env.OPENAI_API_KEY })
+  t.eq({ body.data[#body.data - 3].id, body.data[#body.data].id }, { "busy", "terse" })
+  t.raises("models of a scenario are names", start, { scenario = { models = { busy = 5 } } })
+  t.raises("no trouble is called", start, { scenario = { models = { busy = "nonsense" } } })
+end)
+
 t.test("gateway: headers, alias, cost, codes and classes", function()
   local e = start { gateway = true }
   local _, body, headers = e.chat({ model = "gpt-4o", messages = { user "hi" } }, { ["x-litellm-call-id"] = "trace-1" })
