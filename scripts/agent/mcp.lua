@@ -15,6 +15,7 @@ local mcp = require "host.mcp"
 local scalekit = require "host.scalekit"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
+local tools = require "agent.tools"
 
 local M = {}
 
@@ -63,6 +64,7 @@ local function connect(one, identifier)
   if type(server) == "string" then server = { url = server, token = one.token } end
   local given = {}
   for k, v in pairs(server) do given[k] = v end
+  given.token = server.token or one.token
   if server.config then
     local virtual, err = virtual_server(server.config, identifier)
     if not virtual then return nil, err end
@@ -75,12 +77,25 @@ end
 
 -- ## Tools
 
-local function name_of(name, prefix)
-  local full = (prefix or "") .. name
-  local plain = full:gsub("[^%w_-]", "_")
-  if plain == "" then return "tool" end
-  if #plain <= NAME then return plain end
-  return plain:sub(1, KEPT) .. "_" .. host.sha256(full):sub(1, NAME - KEPT - 1)
+local function hashed(plain, full) return plain:sub(1, KEPT) .. "_" .. host.sha256(full):sub(1, NAME - KEPT - 1) end
+
+local function plain_of(full) return (full:gsub("[^%w_-]", "_")) end
+
+-- A server's names as names that models take, by the server's. A name that had to be changed and became another's gets
+-- a hash: which name stands for which tool does not depend on the order of the list.
+local function names_of(listed, prefix)
+  local count, names = {}, {}
+  for _, tool in ipairs(listed) do
+    local plain = plain_of((prefix or "") .. tool.name)
+    count[plain] = (count[plain] or 0) + 1
+  end
+  for _, tool in ipairs(listed) do
+    local full = (prefix or "") .. tool.name
+    local plain = plain_of(full)
+    local hash = plain == "" or #plain > NAME or plain ~= full and count[plain] > 1
+    names[tool.name] = hash and hashed(plain == "" and "tool" or plain, full) or plain
+  end
+  return names
 end
 
 local function class_of(annotations)
@@ -111,20 +126,23 @@ end
 -- One request. A session token that is refused (it ended, or this is a resumed run, which does not know it) is made
 -- anew once: the server ran nothing.
 local function ask(set, method, request)
-  local result, err = set.client[method](set.client, request)
+  local used = set.client
+  local result, err = used[method](used, request)
   if not result and err.kind == "auth" and M.need_identifier(set.one) then
-    local client, why = connect(set.one, set.identifier)
-    if not client then return nil, why end
-    set.client:close()
-    set.client = client
-    result, err = client[method](client, request)
+    if set.client == used then -- else a call beside this one has made a new one
+      local client, why = connect(set.one, set.identifier)
+      if not client then return nil, why end
+      set.client = client
+      used:close()
+    end
+    result, err = set.client[method](set.client, request)
   end
   if not result then return nil, errors.of(err) end
   return result
 end
 
-local function call_tool(set, tool, args)
-  local request = { name = tool.name, arguments = args, schema = tool.inputSchema, class = set.class[tool.name] }
+local function call_tool(set, tool, class, args)
+  local request = { name = tool.name, arguments = args, schema = tool.inputSchema, class = class }
   local result, err = ask(set, "call_tool", request)
   if not result then return nil, err end
   local text = M.text_of(result)
@@ -134,30 +152,21 @@ local function call_tool(set, tool, args)
   return text
 end
 
-local function make_tool(set, tool)
-  local class = class_of(tool.annotations)
-  set.class[tool.name] = class
+local function make_tool(set, tool, name)
+  local class = tools.class { class = class_of(tool.annotations), name = tool.name }
   return {
-    name = name_of(tool.name, set.one.prefix),
+    name = name,
     description = tool.description or tool.title or tool.name,
     parameters = type(tool.inputSchema) == "table" and tool.inputSchema or { type = "object", properties = {} },
     class = class,
     connector = set.one.prefix or "mcp",
-    run = function(args) return call_tool(set, tool, args) end,
+    run = function(args) return call_tool(set, tool, class, args) end,
   }
 end
 
--- Two names that became the same get a hash.
 local function make_tools(set, listed)
-  local list, taken = {}, {}
-  for i, tool in ipairs(listed) do
-    local made = make_tool(set, tool)
-    if taken[made.name] then
-      made.name = made.name:sub(1, KEPT) .. "_" .. host.sha256(tool.name):sub(1, NAME - KEPT - 1)
-    end
-    taken[made.name] = true
-    list[i] = made
-  end
+  local list, names = {}, names_of(listed, set.one.prefix)
+  for i, tool in ipairs(listed) do list[i] = make_tool(set, tool, names[tool.name]) end
   return list
 end
 
@@ -182,7 +191,7 @@ end
 function M.open(one, identifier, select)
   local client, err = connect(one, identifier)
   if not client then return nil, err end
-  local set = { one = one, identifier = identifier, client = client, select = select, class = {} }
+  local set = { one = one, identifier = identifier, client = client, select = select }
   setmetatable(set, toolset)
   local listed
   listed, err = ask(set, "list_tools")

@@ -384,12 +384,12 @@ t.test("a session is ended also when the agent's run is cut short, and when anot
 end)
 
 t.test("names that models take, classes by the server's word, texts of results", function()
-  local url, _, far = serve {
+  local url, seen, far = serve {
     initialize = HELLO,
     ["tools/list"] = { tools = {
       { name = "a.b/c d", annotations = { readOnlyHint = true } }, { name = "a_b_c_d" },
       { name = ("long"):rep(30), annotations = { idempotentHint = true } }, { name = "get_it" },
-      { name = "wipe", annotations = { destructiveHint = true } },
+      { name = "wipe", annotations = { destructiveHint = true } }, { name = "a/b c.d" },
     } },
     ["tools/call"] = function(_, message)
       local result = message.params.name == "wipe" and { isError = true, content = { { type = "text", text = "no way" } } }
@@ -399,14 +399,18 @@ t.test("names that models take, classes by the server's word, texts of results",
         json.encode { jsonrpc = "2.0", id = message.id, result = result }
     end,
   }
-  local lists = t.ok(connectors.open { { mcp = { url = url, era = "legacy" } } })
+  local lists = t.ok(connectors.open { { mcp = { url = url, era = "legacy" }, token = "tok-123" } })
+  t.eq(seen[1].headers.authorization, "Bearer tok-123")
   local box = t.ok(tools.box(lists[1]))
-  t.eq(box.names[1], "a_b_c_d")
-  t.match(box.names[2], "^a_b_c_d_%x+$")
+  t.match(box.names[1], "^a_b_c_d_%x+$")
+  t.eq(box.names[2], "a_b_c_d")
+  t.match(box.names[6], "^a_b_c_d_%x+$")
+  t.ok(box.names[1] ~= box.names[6])
   t.eq(#box.names[3], 64)
   t.eq({ box:class_of(box.names[1]), box:class_of(box.names[3]), box:class_of "get_it", box:class_of "wipe" },
     { "read", "idempotent", "read", "unsafe" })
-  t.eq(box:call({ id = "1", name = "a_b_c_d", args = {} }, {}).content,
+  t.match(box:call({ id = "0", name = "a_b_c_d", args = {} }, { approve = "auto" }).content, "^for a_b_c_d\n")
+  t.eq(box:call({ id = "1", name = box.names[1], args = {} }, {}).content,
     "for a.b/c d\n[image image/png, 4 bytes of base64]")
   t.match(box:call({ id = "2", name = "wipe", args = {} }, { approve = "auto" }).content, "no way")
   box:close()
