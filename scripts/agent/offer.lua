@@ -12,10 +12,10 @@ local search = require "agent.search"
 
 local offer = {}
 
-local MOST = 128 -- of one request
+offer.MOST = 128 -- of one request
 local RESERVED = 2 -- of those: find_tools and read_result
 local BEST = 40 -- offered at once when there are more than a model takes
-local FOUND = 8 -- that one search adds
+local FOUND = 8 -- that one search adds; there is room for them
 
 local function is_pattern(name) return name:find("*", 1, true) ~= nil end
 
@@ -95,30 +95,37 @@ function offer.select(list, filter)
   return out, missing
 end
 
+-- How many tools there are, and how many of them may be offered at once.
 local function count(lists)
-  local n = 0
-  for _, list in ipairs(lists) do n = n + #list end
-  return n
+  local n, hidden = 0, false
+  for _, list in ipairs(lists) do
+    n, hidden = n + #list, hidden or #(list.hidden or {}) > 0
+  end
+  local room = offer.MOST - RESERVED
+  return n, (hidden or n > room) and room - FOUND or room
 end
 
 -- When there are more than a model takes: of the connections' tools only those that match the task best, the rest to be
 -- found. Tools of the script itself (the last list) always stay.
 function offer.fit(lists, task)
-  if count(lists) <= MOST - RESERVED then return lists end
+  local total, room = count(lists)
+  if total <= room then return lists end
   local own = lists[#lists]
-  if #own > MOST - RESERVED then
+  if #own > room then
     return errors.fail {
-      kind = "limit", message = ("%d tools of the script's own are more than a model takes (%d)"):format(#own, MOST),
+      kind = "limit", message = ("%d tools of the script's own are too many: a model takes %d in all"):format(#own,
+        offer.MOST),
     }
   end
   local all = {}
   for i = 1, #lists - 1 do table.move(lists[i], 1, #lists[i], #all + 1, all) end
   local best = {}
-  for _, tool in ipairs(by_search(all, task, math.min(BEST, MOST - RESERVED - #own))) do best[tool] = true end
+  for _, tool in ipairs(by_search(all, task, math.min(BEST, room - #own))) do best[tool] = true end
   local out = {}
   for i = 1, #lists - 1 do
-    local kept = { hidden = lists[i].hidden or {}, total = lists[i].total, connection = lists[i].connection,
-      set = lists[i].set, why = "the best for this task, of more than a model takes" }
+    local hidden = lists[i].hidden or {}
+    local kept = { set = lists[i].set, hidden = table.move(hidden, 1, #hidden, 1, {}), total = lists[i].total,
+      connection = lists[i].connection, why = "the best for this task, of more than a model takes" }
     for _, tool in ipairs(lists[i]) do
       local to = best[tool] and kept or kept.hidden
       to[#to + 1] = tool
@@ -147,19 +154,20 @@ local function describe(found)
   return table.concat(lines, "\n")
 end
 
--- The tool by which a model looks for tools. `add(tools)` offers what was found from the next step on.
-function offer.finder(hidden, add)
+-- The tool by which a model looks for tools, in `box.hidden` as it is then. `add(tools)` offers what was found from the
+-- next step on.
+function offer.finder(box, add)
   return {
     name = "find_tools", class = "read",
     description = ("Searches %d more tools by what they do. Those that are found can be called from your next answer "
-      .. "on."):format(#hidden),
+      .. "on."):format(#box.hidden),
     parameters = {
       type = "object",
       properties = { query = { type = "string", description = "what you want to do, in a few words" } },
       required = { "query" },
     },
     run = function(args)
-      local found = by_search(hidden, args.query, FOUND)
+      local found = by_search(box.hidden, args.query, FOUND)
       if #found == 0 then return "No tool matches. Try other words." end
       add(found)
       return "You can call these now:\n" .. describe(found)

@@ -33,7 +33,8 @@ end
 
 local function argument_names(tool)
   local names = {}
-  local properties = type(tool.input_schema) == "table" and tool.input_schema.properties
+  local schema = tool.input_schema or tool.parameters
+  local properties = type(schema) == "table" and schema.properties
   for name in pairs(type(properties) == "table" and properties or {}) do names[#names + 1] = name end
   return table.concat(names, " ")
 end

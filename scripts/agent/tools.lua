@@ -318,20 +318,49 @@ local function twice(tool, other)
   }
 end
 
--- Offers more tools from the next answer on; those that are offered already stay as they are. `list` becomes another
--- table: whoever bound it to a model sees that it changed.
-function toolbox:offer(more)
-  self.list = table.move(self.list, 1, #self.list, 1, {})
-  for _, tool in ipairs(more) do
-    if not self.by_name[tool.name] then
-      self.by_name[tool.name] = tool
-      self.list[#self.list + 1] = tool
-      self.names[#self.names + 1] = tool.name
-    end
+-- `list` becomes another table with every change: whoever bound it to a model sees that it changed.
+local function set_list(self, list)
+  self.list, self.names, self.by_name = list, {}, {}
+  for i, tool in ipairs(list) do
+    self.names[i], self.by_name[tool.name] = tool.name, tool
   end
 end
 
--- The folders among the connectors as they are now; an edit that cannot be used leaves the last good tools in place.
+-- Offers more tools from the next answer on; those that are offered already stay as they are.
+function toolbox:offer(more)
+  local list = table.move(self.list, 1, #self.list, 1, {})
+  for _, tool in ipairs(more) do
+    if not self.by_name[tool.name] then
+      list[#list + 1], self.by_name[tool.name] = tool, tool
+    end
+  end
+  set_list(self, list)
+end
+
+-- The same for what the model has found. When there are more than a model takes, those that it found first give way.
+function toolbox:reveal(found)
+  local new, fresh = {}, {}
+  for _, tool in ipairs(found) do
+    if not self.by_name[tool.name] then
+      new[#new + 1], fresh[tool] = tool, true
+    end
+  end
+  table.move(new, 1, #new, #self.found + 1, self.found)
+  local away = {}
+  for _ = 1, #self.list + #new - offer.MOST + 1 do -- one place is read_result's
+    if not self.found[1] or fresh[self.found[1]] then break end
+    away[table.remove(self.found, 1)] = true
+  end
+  local list = {}
+  for _, tool in ipairs(self.list) do
+    if not away[tool] then list[#list + 1] = tool end
+  end
+  set_list(self, list)
+  self:offer(new)
+end
+
+-- The folders and servers among the connectors as they are now; an edit that cannot be used leaves the last good tools
+-- in place.
 function toolbox:refresh()
   for _, set in ipairs(self.sets) do
     local before = set.list
@@ -351,35 +380,65 @@ end
 
 toolbox.__close = toolbox.close
 
+local function without(list, gone)
+  local kept = {}
+  for _, tool in ipairs(list) do
+    if not gone[tool] then kept[#kept + 1] = tool end
+  end
+  return kept
+end
+
+-- What is hidden needs find_tools.
+function toolbox:hide(hidden)
+  self.hidden = table.move(hidden, 1, #hidden, #self.hidden + 1, self.hidden)
+  if #self.hidden == 0 or self.by_name.find_tools then return end
+  self:offer { offer.finder(self, function(found) self:reveal(found) end) }
+end
+
+-- One set's tools as they are now. What was left to be found stays so, unless the model has found it.
 function toolbox:exchange(old, new)
-  local gone, list = {}, {}
-  for _, tool in ipairs(old) do gone[tool] = true end
-  for _, tool in ipairs(self.list) do
-    if not gone[tool] then list[#list + 1] = tool end
+  local gone, seen, offered, hidden = {}, {}, {}, {}
+  for _, list in ipairs { old, old.hidden or {} } do
+    for _, tool in ipairs(list) do
+      gone[tool], seen[tool.name] = true, self.by_name[tool.name] == tool
+    end
   end
-  self.list, self.names, self.by_name = list, {}, {}
-  for i, tool in ipairs(list) do
-    self.names[i], self.by_name[tool.name] = tool.name, tool
+  set_list(self, without(self.list, gone))
+  self.found, self.hidden = without(self.found, gone), without(self.hidden, gone)
+  local room = offer.MOST - 2 - #self.list -- find_tools and read_result
+  for which, list in ipairs { new, new.hidden or {} } do
+    for _, tool in ipairs(list) do
+      if self.by_name[tool.name] then
+        host.log("warn", ("edited tools are not used: a second one is called '%s'"):format(tool.name))
+      elseif #offered < room and (seen[tool.name] or seen[tool.name] == nil and which == 1) then
+        offered[#offered + 1] = tool
+      else
+        hidden[#hidden + 1] = tool
+      end
+    end
   end
-  self:offer(new)
+  self:offer(offered)
+  self:hide(hidden)
 end
 
 -- A toolbox from lists of tools, in order; a list may have `hidden` ones, which the model finds. Two tools of one name:
 -- nil, err.
 function tools.box(...)
-  local self = setmetatable({ list = {}, names = {}, by_name = {}, sets = {} }, toolbox)
-  local hidden = {}
+  local self = setmetatable({ list = {}, names = {}, by_name = {}, sets = {}, hidden = {}, found = {} }, toolbox)
+  local offered, hidden, known = {}, {}, {}
   for _, list in ipairs { ... } do
     self.sets[#self.sets + 1] = list.set
-    for _, tool in ipairs(list) do
-      if self.by_name[tool.name] then return twice(tool, self.by_name[tool.name]) end
-      self.by_name[tool.name] = tool
-      self.list[#self.list + 1] = tool
-      self.names[#self.names + 1] = tool.name
+    for to, part in pairs { list, list.hidden } do
+      for _, tool in ipairs(part) do
+        if known[tool.name] then return twice(tool, known[tool.name]) end
+        known[tool.name] = tool
+        table.insert(to == 1 and offered or hidden, tool)
+      end
     end
-    table.move(list.hidden or {}, 1, #(list.hidden or {}), #hidden + 1, hidden)
   end
-  if #hidden > 0 then self:offer { offer.finder(hidden, function(found) self:offer(found) end) } end
+  if #hidden > 0 and known.find_tools then return twice({ name = "find_tools" }, known.find_tools) end
+  self:offer(offered)
+  self:hide(hidden)
   return self
 end
 

@@ -115,4 +115,89 @@ t.test("an agent with hidden tools: found in one step, called in the next", func
   t.eq(model.sent[3].messages[6].content, "hello")
 end)
 
+local function many(n, prefix)
+  local list = {}
+  for i = 1, n do
+    list[i] = { name = prefix .. i, description = "Does thing" .. i, class = "read", run = function() return prefix .. i end }
+  end
+  return list
+end
+
+local function find(box, query) return box:call({ id = "1", name = "find_tools", args = { query = query } }, {}) end
+
+t.test("two tools of one name, hidden or not, are an error; so is a second find_tools", function()
+  local one, two = many(1, "x"), many(1, "x")
+  t.match(t.err("config", tools.box { hidden = { one[1], two[1] } }).message, "two tools are called 'x1'")
+  t.err("config", tools.box(one, { hidden = two }))
+  t.err("config", tools.box({ hidden = one }, two))
+  t.match(t.err("config", tools.box({ { name = "find_tools" } }, { hidden = one })).message, "'find_tools'")
+end)
+
+t.test("what is found never makes more than a model takes: what was found first gives way", function()
+  local lists = t.ok(offer.fit({ { hidden = many(60, "far") }, many(118, "own") }, "x"))
+  local box = t.ok(tools.box(table.unpack(lists)))
+  t.eq(#box.list, 119)
+  for i = 1, 20 do
+    t.match(find(box, "thing" .. i).content, "far" .. i .. ":")
+    t.ok(#box.list <= offer.MOST - 1, "with read_result there must be no more than 128")
+    t.eq(box:call({ id = "2", name = "far" .. i, args = {} }, {}).content, "far" .. i)
+  end
+  t.eq(box.by_name.far1, nil)
+  t.ok(box.by_name.own118 and box.by_name.find_tools)
+  t.match(find(box, "thing1").content, "far1:")
+  t.ok(box.by_name.far1)
+  t.err("limit", offer.fit({ { hidden = many(60, "far") }, many(119, "own") }, "x"))
+end)
+
+-- A connector whose tools change: what it is to agent.tools.
+local function changing(list)
+  local set = { list = list }
+  function set:refresh()
+    self.list = self.next or self.list
+    return self
+  end
+  local out = table.move(list, 1, #list, 1, { set = set, total = #list, why = "all", hidden = list.hidden })
+  return out, set
+end
+
+t.test("a list that was cut to fit is looked at again, and stays cut", function()
+  local list, set = changing(many(200, "thing"))
+  local box = t.ok(tools.box(table.unpack(t.ok(offer.fit({ list, {} }, "thing7")))))
+  t.ok(box.sets[1] == set)
+  local offered = #box.list
+  t.ok(box.by_name.thing7)
+  set.next = many(201, "thing")
+  table.remove(set.next, 9)
+  box:refresh()
+  t.eq(box.by_name.thing7, set.next[7], "as it is now")
+  t.ok(#box.list <= offered + 1)
+  find(box, "thing9")
+  t.eq(box.by_name.thing9, nil)
+  t.match(find(box, "thing190").content, "thing190")
+  set.next = many(2, "thing")
+  box:refresh()
+  t.eq(box.by_name.thing190, nil)
+  t.eq(box.by_name.thing7, nil)
+end)
+
+t.test("hidden tools that change: what was found stays, what is gone cannot be called, what is new can be found", function()
+  local first = many(3, "t")
+  local list, set = changing { hidden = first }
+  local box = t.ok(tools.box(list, many(1, "own")))
+  find(box, "thing2")
+  t.ok(box.by_name.t2)
+  set.next = { hidden = many(5, "t") }
+  table.remove(set.next.hidden, 1)
+  box:refresh()
+  t.eq(box.names, { "own1", "find_tools", "t2" })
+  t.ok(box.by_name.t2 ~= first[2])
+  t.match(find(box, "thing5").content, "t5:")
+  t.match(find(box, "thing1").content, "No tool matches")
+  set.next = many(130, "own") -- one of them is the script's own, and stays; more than a model takes are to be found
+  box:refresh()
+  t.eq(box.by_name.own1.run(), "own1")
+  t.ok(#box.list >= 120 and #box.list < offer.MOST)
+  t.match(find(box, "thing130").content, "own130:")
+end)
+
 t.done()
