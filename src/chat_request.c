@@ -113,11 +113,6 @@ static int add_name(struct ah_chat_names *names, const char *name, size_t n, con
     return 0;
 }
 
-int ah_chat_names_add(struct ah_chat_names *names, const struct ah_chat_name *item)
-{
-    return add_name(names, item->name, item->name_n, item->wire);
-}
-
 static int map_name(struct ah_chat_names *names, const char *name, size_t n, struct ah_error *err)
 {
     char wire[AH_CHAT_REQUEST_NAME_BYTES + 1];

@@ -26,8 +26,6 @@ void ah_chat_names_drop(struct ah_chat_names *names);
 const struct ah_chat_name *ah_chat_names_of_wire(const struct ah_chat_names *names, const char *wire,
                                                  size_t n);
 const struct ah_chat_name *ah_chat_names_of(const struct ah_chat_names *names, const char *name, size_t n);
-/* A copy of an item of another map. -1: out of memory. */
-int ah_chat_names_add(struct ah_chat_names *names, const struct ah_chat_name *item);
 /* The form a name takes when nothing collides; `hashed`: always with the hash. */
 void ah_chat_names_fit(const char *name, size_t n, bool hashed, char out[AH_CHAT_REQUEST_NAME_BYTES + 1]);
 

@@ -12,6 +12,7 @@
 #include "luajson.h"
 #include "luanotes.h"
 #include "luareplay.h"
+#include "luatext.h"
 #include "near.h"
 #include "openai.h"
 #include "strict.h"
@@ -22,22 +23,30 @@
 
 #define MODEL_MT "host.openai.model"
 #define STREAM_MT "host.openai.stream"
+#define BOUND_MT "host.openai.tools"
+#define KNOWN_KEY "agenthost.bound"   /* what was given -> what it is bound as */
 #define BODY_BYTES ((size_t)64 << 20) /* of a request: pictures come inside it */
 #define PARAM_BYTES 128               /* of a chat parameter's name */
 #define TEXT_BYTES ((size_t)16384)    /* of a URL, a key, a file name */
 
 /* --- models ------------------------------------------------------------------------------------- */
 
+/* Tools as the wire has them. Never changes: models that offer the same tools share one. */
+struct bound {
+    char *tools; /* JSON */
+    struct ah_chat_names names;
+};
+
 /* What one call needs beside the messages. A model never changes: bind_tools makes another. */
 struct model {
     struct ah_lua_oaopts opts;
     char *prompt_file, *prompt_sha256; /* NULL: not given */
     char *params;                      /* JSON object of chat parameters */
-    char *tools, *tool_choice;         /* JSON, or NULL */
+    const struct bound *bound;         /* NULL, or of the user value */
+    char *tool_choice;                 /* JSON, or NULL */
     char *output;                      /* JSON Schema of the answer, or NULL */
     int parallel;                      /* -1: not said */
     enum ah_openai_api api;            /* chat completions, or responses */
-    struct ah_chat_names names;
 };
 
 static const char *const own_fields[] = {AH_LUA_OAOPTS_NAMES, "api", "model", "prompt", NULL};
@@ -48,10 +57,8 @@ static void drop_model(struct model *m)
     free(m->prompt_file);
     free(m->prompt_sha256);
     free(m->params);
-    free(m->tools);
     free(m->tool_choice);
     free(m->output);
-    ah_chat_names_drop(&m->names);
     memset(m, 0, sizeof *m);
 }
 
@@ -63,9 +70,15 @@ static int m_model_release(lua_State *L)
 
 static struct model *push_model(lua_State *L)
 {
-    struct model *m = ah_luax_new(L, sizeof *m, 0, MODEL_MT);
+    struct model *m = ah_luax_new(L, sizeof *m, 1, MODEL_MT);
     m->parallel = -1;
     return m;
+}
+
+static const struct ah_chat_names *names_of(const struct model *m)
+{
+    static const struct ah_chat_names none;
+    return m->bound ? &m->bound->names : &none;
 }
 
 static int raise_error(lua_State *L, struct ah_error *err)
@@ -280,13 +293,28 @@ static struct model *push_whole_copy(lua_State *L, int idx)
 {
     const struct model *from = luaL_checkudata(L, idx, MODEL_MT);
     struct model *m = push_copy(L, idx);
-    ah_lua_oaopts_text(L, &m->tools, from->tools);
     ah_lua_oaopts_text(L, &m->tool_choice, from->tool_choice);
     m->parallel = from->parallel;
-    for (size_t i = 0; i < from->names.count; i++)
-        if (ah_chat_names_add(&m->names, &from->names.items[i]) != 0)
-            luaL_error(L, "out of memory");
+    m->bound = from->bound;
+    lua_getiuservalue(L, idx, 1);
+    lua_setiuservalue(L, -2, 1);
     return m;
+}
+
+/* Pushes the field of the table at idx; a schema that nobody has looked at as its text. */
+static int get_field(lua_State *L, int idx, const char *field)
+{
+    lua_pushstring(L, field);
+    int type = lua_rawget(L, idx);
+    if (type != LUA_TNIL || !lua_getmetatable(L, idx))
+        return type;
+    lua_pop(L, 2);
+    if (strcmp(field, "input_schema") == 0) {
+        if (ah_luatext_member(L, idx, "input_schema_json").type != AH_JSON_NONE)
+            return LUA_TUSERDATA;
+        lua_pop(L, 1);
+    }
+    return lua_getfield(L, idx, field);
 }
 
 /* The field of the table at idx as a member of an object; nothing when it is nil. */
@@ -294,7 +322,7 @@ static void put_field(lua_State *L, int idx, const char *field, struct ah_buf *t
                       const char *what, lua_Integer at)
 {
     struct ah_error err = {0};
-    if (lua_getfield(L, idx, field) != LUA_TNIL) {
+    if (get_field(L, idx, field) != LUA_TNIL) {
         ah_buf_adds(to, *first ? "\"" : ",\"");
         ah_buf_adds(to, field);
         ah_buf_adds(to, "\":");
@@ -324,23 +352,72 @@ static void put_list(lua_State *L, int idx, const char *what, const char *const 
     ah_buf_addc(to, ']');
 }
 
+static int m_bound_release(lua_State *L)
+{
+    struct bound *b = luaL_checkudata(L, 1, BOUND_MT);
+    free(b->tools);
+    ah_chat_names_drop(&b->names);
+    memset(b, 0, sizeof *b);
+    return 0;
+}
+
+/* Pushes the table of all that is bound now, by what was given. */
+static void push_known(lua_State *L)
+{
+    if (lua_getfield(L, LUA_REGISTRYINDEX, KNOWN_KEY) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, KNOWN_KEY);
+}
+
+/* Pushes what the text `given` is bound as; agents of many users offer the same tools. Pops nothing. */
+static const struct bound *push_bound(lua_State *L, const struct ah_buf *given)
+{
+    struct ah_error err = {0};
+    struct ah_json v;
+    push_known(L);
+    int known = lua_gettop(L);
+    lua_pushlstring(L, given->p, given->n);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, known) == LUA_TUSERDATA)
+        return lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    ah_luax_class(L, BOUND_MT, NULL, m_bound_release);
+    struct bound *b = ah_luax_new(L, sizeof *b, 0, BOUND_MT);
+    struct ah_buf *wire = ah_luax_guard_buf(L, BODY_BYTES);
+    if (ah_json_check(given->p, given->n, 0, &v, &err) != 0 ||
+        ah_chat_request_tools(v, &b->names, wire, &err) != 0)
+        raise_error(L, &err);
+    b->tools = ah_buf_take(wire, NULL);
+    lua_closeslot(L, -1);
+    lua_pop(L, 1);
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, known);
+    return b;
+}
+
+/* The model is on top. */
 static void set_tools(lua_State *L, int idx, struct model *m)
 {
     static const char *const fields[] = {"name",   "description", "parameters", "input_schema",
                                          "strict", "connector",   "provider",   "connection_name",
                                          "type",   "function",    NULL};
-    struct ah_error err = {0};
-    struct ah_json v;
-    int top = lua_gettop(L);
-    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES), *wire = ah_luax_guard_buf(L, BODY_BYTES);
+    int model = lua_gettop(L);
+    struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES);
     put_list(L, idx, "tool", fields, given);
     if (given->failed)
         luaL_error(L, "the tools are too large");
-    if (ah_json_check(given->p, given->n, 0, &v, &err) != 0 ||
-        ah_chat_request_tools(v, &m->names, wire, &err) != 0)
-        raise_error(L, &err);
-    ah_lua_oaopts_text(L, &m->tools, wire->p);
-    lua_settop(L, top);
+    m->bound = push_bound(L, given);
+    lua_setiuservalue(L, model, 1);
+    lua_closeslot(L, model + 1);
+    lua_settop(L, model);
 }
 
 static void set_choice(lua_State *L, int idx, struct model *m)
@@ -352,7 +429,7 @@ static void set_choice(lua_State *L, int idx, struct model *m)
         struct ah_buf *given = ah_luax_guard_buf(L, TEXT_BYTES), *wire = ah_luax_guard_buf(L, TEXT_BYTES);
         if (ah_luajson_encode(L, top + 1, given, NULL, &err) != 0 ||
             ah_json_check(ah_buf_str(given), given->n, 0, &v, &err) != 0 ||
-            ah_chat_request_choice(v, &m->names, wire, &err) != 0)
+            ah_chat_request_choice(v, names_of(m), wire, &err) != 0)
             raise_error(L, &err);
         ah_lua_oaopts_text(L, &m->tool_choice, ah_buf_str(wire));
     }
@@ -464,13 +541,13 @@ static int write_body(lua_State *L, const struct model *m, int messages, struct 
     if (rc == 0) {
         ah_buf_add(to, m->params, strlen(m->params) - 1);
         ah_buf_adds(to, ",\"messages\":");
-        rc = ah_chat_request_messages(v, &m->names, to, err);
+        rc = ah_chat_request_messages(v, names_of(m), to, err);
     }
     lua_closeslot(L, top + 1);
     lua_settop(L, top);
-    if (m->tools) {
+    if (m->bound) {
         ah_buf_adds(to, ",\"tools\":");
-        ah_buf_adds(to, m->tools);
+        ah_buf_adds(to, m->bound->tools);
     }
     if (m->tool_choice)
         ah_buf_addf(to, ",\"tool_choice\":%s", m->tool_choice);
@@ -549,7 +626,7 @@ static void set_flag(lua_State *L, const char *field, bool set)
 /* The name a script knows; a name that was not bound stays as the model wrote it. */
 static void push_name(lua_State *L, const struct model *m, const struct ah_buf *wire)
 {
-    const struct ah_chat_name *item = ah_chat_names_of_wire(&m->names, ah_buf_str(wire), wire->n);
+    const struct ah_chat_name *item = ah_chat_names_of_wire(names_of(m), ah_buf_str(wire), wire->n);
     if (item)
         lua_pushlstring(L, item->name, item->name_n);
     else

@@ -12,6 +12,7 @@
 #include "luajson.h"
 #include "luareplay.h"
 #include "luasecret.h"
+#include "luatext.h"
 #include "scalekit.h"
 #include "script_run.h"
 #include "skhook.h"
@@ -23,6 +24,7 @@
 #include <string.h>
 
 #define RESULT_MT "host.scalekit.result"
+#define TOOL_MT "host.scalekit.tool"
 #define WAIT_MS 300000
 #define NAMES_MAX 1000
 
@@ -346,13 +348,19 @@ static void push_tool(lua_State *L, const struct ah_scalekit_tool *tool)
     lua_createtable(L, 0, 9);
     set_json(L, "name", tool->name);
     set_json(L, "description", tool->description);
-    set_json(L, "input_schema", tool->input_schema);
+    if (ah_luatext_fits(tool->input_schema)) {
+        ah_luatext_push(L, tool->input_schema);
+        lua_setfield(L, -2, "input_schema_json");
+    } else {
+        set_json(L, "input_schema", tool->input_schema);
+    }
     set_json(L, "annotations", tool->annotations);
     set_json(L, "tags", tool->tags);
     set_json(L, "provider", tool->provider);
     set_json(L, "connected_account_id", tool->connected_account_id);
     set_json(L, "identifier", tool->identifier);
     set_text(L, "connector", tool->connection_name);
+    luaL_setmetatable(L, TOOL_MT);
 }
 
 static int k_tools(lua_State *L, int status, lua_KContext idx)
@@ -615,6 +623,7 @@ int luaopen_host_scalekit(lua_State *L)
     lua_pushcfunction(L, m_result_index);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
+    ah_luatext_class(L, TOOL_MT, "input_schema");
     ah_luahttp_open(L);
     ah_lua_skrows_add(L);
     return 1;

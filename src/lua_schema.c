@@ -3,6 +3,7 @@
 #include "lua_schema.h"
 
 #include "luajson.h"
+#include "luatext.h"
 #include "schema.h"
 #include "strict.h"
 
@@ -37,10 +38,14 @@ static int push_verdict(lua_State *L, struct ah_json schema, struct ah_json valu
 
 static int l_check(lua_State *L)
 {
-    luaL_checktype(L, 1, LUA_TTABLE);
+    struct ah_json schema = ah_luatext_at(L, 1);
+    if (schema.type == AH_JSON_NONE)
+        luaL_checktype(L, 1, LUA_TTABLE);
     luaL_checkany(L, 2);
     lua_settop(L, 2);
-    struct ah_json schema = read_value(L, 1, "schema"), value = read_value(L, 2, "value");
+    if (schema.type == AH_JSON_NONE)
+        schema = read_value(L, 1, "schema");
+    struct ah_json value = read_value(L, 2, "value");
     return push_verdict(L, schema, value);
 }
 

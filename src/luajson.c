@@ -5,6 +5,8 @@
  * tables are written without any allocation by Lua, and what large ones need is anchored on the stack. */
 #include "luajson.h"
 
+#include "luatext.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -397,6 +399,8 @@ static int encode_small(struct encoder *e, const struct place *at, const struct 
     ah_json_object(&e->w);
     for (int i = 0; i < n; i++) {
         struct place here = {.up = at, .key = members[i].key, .n = members[i].n};
+        if (lua_type(e->L, members[i].slot) == LUA_TUSERDATA)
+            here.n = ah_luatext_name(here.key, here.n);
         if (write_key(e, &here) != 0 || encode_value(e, members[i].slot, &here) != 0)
             return -1;
     }
@@ -493,6 +497,14 @@ static int encode_string(struct encoder *e, int idx, const struct place *at)
     return check_seen(e, at, AH_JSON_SAW_BAD_UTF8);
 }
 
+static bool encode_text(struct encoder *e, int idx)
+{
+    struct ah_json v = ah_luatext_at(e->L, idx);
+    if (v.type != AH_JSON_NONE)
+        ah_json_put(&e->w, v);
+    return v.type != AH_JSON_NONE;
+}
+
 static int encode_value(struct encoder *e, int idx, const struct place *at)
 {
     lua_State *L = e->L;
@@ -518,6 +530,10 @@ static int encode_value(struct encoder *e, int idx, const struct place *at)
             return 0;
         }
         return fail_type(e, at, "pointer");
+    case LUA_TUSERDATA:
+        if (encode_text(e, idx))
+            return 0;
+        /* fall through */
     default:
         return fail_type(e, at, luaL_typename(L, idx));
     }

@@ -2,12 +2,13 @@
  *
  * JSON's own values are themselves; an array is a table with the array mark. All else is an object of one
  * member (two for a class) whose name begins with $:
- *   {"$nil":1} {"$num":"nan"} {"$bytes":"…a character a byte…"} {"$json":value} (a text that is JSON)
+ *   {"$nil":1} {"$num":"nan"} {"$bytes":"…a character a byte…"} {"$json":value} (an object of luatext.h)
  *   {"$list":[…]} (no array mark) {"$map":[key,value,…]} {"$is":class,"of":table} {"$object":class}
  * Raw access only. */
 #include "luanotes.h"
 
 #include "luajson.h"
+#include "luatext.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,8 +20,12 @@
 #define SMALL_KEYS_COUNT 32 /* members whose values are on Lua's stack together */
 
 /* Tables of the host with methods; a class not listed comes back as a plain table. */
-static const char *const table_classes[] = {"ah.error", "host.http.response", "host.http.response.stream",
-                                            "host.scalekit.result", NULL};
+static const char *const table_classes[] = {"ah.error",
+                                            "host.http.response",
+                                            "host.http.response.stream",
+                                            "host.scalekit.result",
+                                            "host.scalekit.tool",
+                                            NULL};
 
 /* --- to JSON ------------------------------------------------------------------------------------------ */
 
@@ -282,6 +287,18 @@ static void put_object(lua_State *L, int idx, struct ah_json_writer *w)
         lua_pop(L, 1);
 }
 
+static bool put_text(lua_State *L, int idx, struct ah_json_writer *w)
+{
+    struct ah_json v = ah_luatext_at(L, idx);
+    if (v.type == AH_JSON_NONE)
+        return false;
+    ah_json_object(w);
+    ah_json_key(w, "$json");
+    ah_json_put(w, v);
+    ah_json_end_object(w);
+    return true;
+}
+
 static void put_value(lua_State *L, int idx, struct ah_json_writer *w)
 {
     switch (lua_type(L, idx)) {
@@ -306,7 +323,7 @@ static void put_value(lua_State *L, int idx, struct ah_json_writer *w)
     default:
         if (ah_luajson_is_null(L, idx))
             ah_json_put_null(w);
-        else
+        else if (!put_text(L, idx, w))
             put_object(L, idx, w);
     }
 }
@@ -434,6 +451,8 @@ static bool push_tagged(lua_State *L, struct ah_json key, struct ah_json value, 
         push_bytes(L, value);
     else if (ah_json_is(key, "$num"))
         push_number(L, value);
+    else if (ah_json_is(key, "$json"))
+        ah_luatext_push(L, value);
     else if (ah_json_is(key, "$is"))
         push_classed(L, whole, value);
     else if (ah_json_is(key, "$object"))

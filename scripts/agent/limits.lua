@@ -128,7 +128,7 @@ end
 local function size_of_tools(list)
   local n = 0
   for _, tool in ipairs(list) do
-    local schema = json.encode(tool.parameters or tool.input_schema or {}) or ""
+    local schema = json.encode(tool.parameters or rawget(tool, "input_schema_json") or tool.input_schema or {}) or ""
     n = n + #tool.name + #(tool.description or "") + #schema
   end
   return n

@@ -112,6 +112,11 @@ end
 
 -- ## Arguments
 
+-- As text while nobody has looked at it: see host.scalekit.Tool.
+local function schema_of(tool)
+  return tool.parameters or rawget(tool, "input_schema_json") or tool.input_schema or {}
+end
+
 -- Checks what can be told without asking anybody: that they are what the tool's schema describes.
 local function check_args(parameters, args)
   local ok, faults = schema.check(parameters, args)
@@ -279,7 +284,7 @@ function toolbox:call(call, context)
   local tool = self.by_name[call.name]
   if not tool then return unknown(self, call) end
   if type(call.args) ~= "table" then return failed(call, "the arguments must be a JSON object") end
-  local ok, why = check_args(tool.parameters or tool.input_schema or {}, call.args)
+  local ok, why = check_args(schema_of(tool), call.args)
   if not ok then return failed(call, why .. ". Call the tool again with the right arguments.") end
   local ready, err = prepared(tool, call)
   if not ready then return failed(call, err.message, err) end

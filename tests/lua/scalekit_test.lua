@@ -5,6 +5,7 @@ local host = require "host"
 local json = require "host.json"
 local script = require "host.script"
 local scalekit = require "host.scalekit"
+local schema = require "host.schema"
 local task = require "host.task"
 
 local who = { connection_name = "gmail", identifier = "user_123" }
@@ -101,6 +102,42 @@ t.test("all tools, every page", function()
   local one = t.ok(scalekit.get_tools { tool_names = { "gmail_fetch_mails" }, connection_names = { "gmail" } })
   t.eq(#one, 1)
   t.ok(#t.ok(scalekit.get_tools {}) >= #tools, "without a filter: those of all accounts")
+end)
+
+t.test("a tool's schema is decoded when somebody looks", function()
+  local function fetch()
+    local opts = { tool_names = { "gmail_fetch_mails" }, connection_names = { "gmail" } }
+    return t.ok(scalekit.get_tools(opts))[1]
+  end
+  local tool = fetch()
+  local text = rawget(tool, "input_schema_json")
+  t.eq({ type(text), rawget(tool, "input_schema") }, { "userdata" })
+  local plain = json.decode(json.encode(text))
+  t.eq(plain.type, "object")
+  t.ok(next(plain.properties))
+  local written = json.decode(json.encode(tool)) -- nobody has looked yet
+  t.eq({ written.input_schema, written.input_schema_json }, { plain })
+  t.ok(rawget(tool, "input_schema_json"), "writing is not looking")
+  t.eq(tool.input_schema, plain)
+  t.eq({ rawget(tool, "input_schema_json"), getmetatable(tool) }, {})
+  tool.input_schema.properties = nil
+  t.eq(json.decode(json.encode(tool)).input_schema.properties, nil)
+
+  local seen = {}
+  for name, value in pairs(fetch()) do seen[name] = value end
+  t.eq({ seen.input_schema, seen.input_schema_json, seen.name }, { plain, nil, "gmail_fetch_mails" })
+
+  tool = fetch()
+  tool.input_schema = { type = "object" }
+  t.eq({ tool.input_schema, rawget(tool, "input_schema_json") }, { { type = "object" } })
+  tool = fetch()
+  tool.note = "mine" -- another field leaves it a text
+  t.eq({ tool.note, type(rawget(tool, "input_schema_json")) }, { "mine", "userdata" })
+
+  t.ok(schema.check(text, { max_results = 3 }))
+  t.eq(schema.check(text, { max_results = "three" }), nil)
+  t.raises("table expected", schema.check, io.stdout or print, {})
+  t.raises("", setmetatable, fetch(), {})
 end)
 
 t.test("no tools is an error that says what was seen", function()

@@ -38,7 +38,8 @@ local scalekit = {}
 ---@class host.scalekit.Tool
 ---@field name string
 ---@field description? string
----@field input_schema? table           JSON Schema of the arguments
+---@field input_schema? table           JSON Schema of the arguments; decoded when it is first looked at, or by pairs()
+---@field input_schema_json? userdata   the same, until then: what next() and rawget() see
 ---@field annotations? table            read_only_hint, destructive_hint, idempotent_hint …
 ---@field tags? string[]
 ---@field provider? string

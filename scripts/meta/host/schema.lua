@@ -7,7 +7,7 @@
 local schema = {}
 
 ---Is `value` what the schema describes? nil and what is wrong, a line each: "'items[2].price' must be of type number".
----@param schema table
+---@param schema table|userdata a table, or the input_schema_json of a tool
 ---@param value any
 ---@return boolean?
 ---@return string? faults at most 8 lines
