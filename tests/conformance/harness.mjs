@@ -66,6 +66,18 @@ export async function admin(url, method, what, body) {
   return res.json();
 }
 
+// A new MCP server of the emulator, with the tools of these connections: { url, token }.
+export async function mcpServer({ url, env }, name, connections) {
+  const { access_token: access } = await (await fetch(`${url}/oauth/token`, { method: 'POST', body: new URLSearchParams({
+    grant_type: 'client_credentials', client_id: env.SCALEKIT_CLIENT_ID, client_secret: env.SCALEKIT_CLIENT_SECRET }) })).json();
+  const post = async (path, body) => (await fetch(`${url}/api/v1/mcp/configs${path}`, { method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${access}` }, body: JSON.stringify(body) })).json();
+  const { config } = await post('', { name, connection_tool_mappings: connections.map(connection_name => ({ connection_name })) });
+  await post(`/${config.id}/connected_accounts`, { identifier: name, include_auth_link: true });
+  const { token } = await post(`/${config.id}/tokens`, { identifier: name });
+  return { url: config.mcp_server_url, token };
+}
+
 export function finish() {
   console.log(`1..${count}`);
   console.log(`# conformance: ${count - failures} of ${count} passed`);

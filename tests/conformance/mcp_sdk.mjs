@@ -2,22 +2,14 @@
 // answers as streams, a stream that is resumed. Used by run.mjs.
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { admin, eq, errorOf, test } from './harness.mjs';
+import { admin, eq, errorOf, mcpServer, test } from './harness.mjs';
 
 export async function run({ url, env }) {
-  async function post(path, body, headers) {
-    const res = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
-    return res.json();
-  }
-  const { access_token: access } = await (await fetch(`${url}/oauth/token`, { method: 'POST', body: new URLSearchParams({
-    grant_type: 'client_credentials', client_id: env.SCALEKIT_CLIENT_ID, client_secret: env.SCALEKIT_CLIENT_SECRET }) })).json();
-  const auth = { authorization: `Bearer ${access}` };
-  const { config } = await post('/api/v1/mcp/configs', { name: 'sdk', connection_tool_mappings: [{ connection_name: 'gmail' }, { connection_name: 'slack' }] }, auth);
-  await post(`/api/v1/mcp/configs/${config.id}/connected_accounts`, { identifier: 'sdk', include_auth_link: true }, auth);
-  const { token } = await post(`/api/v1/mcp/configs/${config.id}/tokens`, { identifier: 'sdk' }, auth);
+  const server = await mcpServer({ url, env }, 'sdk', ['gmail', 'slack']);
+  const { token } = server;
 
   async function open(headers) {
-    const transport = new StreamableHTTPClientTransport(new URL(config.mcp_server_url), { requestInit: { headers } });
+    const transport = new StreamableHTTPClientTransport(new URL(server.url), { requestInit: { headers } });
     const client = new Client({ name: 'conformance', version: '1' });
     await client.connect(transport);
     return { client, transport };
