@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define SCOPE_MT "host.trace.scope"
+#define SPARE_COUNT 32                /* scopes that wait for the next span */
+#define SPARE_BYTES 4096              /* of text that such a one keeps memory for */
 #define TEXT_BYTES ((size_t)64 << 20) /* of one value as JSON */
 #define TEXT_FIRST_BYTES 1000         /* most are smaller: memory is asked for once */
 #define HEADER_BYTES ((size_t)32 << 10)
@@ -107,35 +109,40 @@ static void put_value(lua_State *L, int idx, struct ah_buf *to)
     put_lossy(L, idx, to, 0);
 }
 
-/* (key, values...) -> JSON object text: one table with string keys is it; one value and `key` "output"
- * is {"output":value}; else {key:[values...]}. */
-static int l_object(lua_State *L)
+/* The `n` values from stack index `first` as one JSON object: one table with string keys is it; one value and `key`
+ * "output" is {"output":value}; else {key:[values...]}. */
+static void put_values(lua_State *L, const char *key, int first, int n, struct ah_buf *to)
 {
-    int n = lua_gettop(L) - 1;
-    const char *key = lua_tostring(L, 1);
-    struct ah_buf *to = ah_luax_guard_buf(L, TEXT_BYTES);
+    luaL_checkstack(L, n + 4, "too many values to be traced");
+    bool table = n == 1 && lua_type(L, first) == LUA_TTABLE;
+    bool single = n == 1 && strcmp(key, "output") == 0;
     ah_buf_reserve(to, TEXT_FIRST_BYTES);
-    bool single = n == 1 && (lua_type(L, 2) == LUA_TTABLE || strcmp(key, "output") == 0);
-    if (single && lua_type(L, 2) == LUA_TTABLE) {
-        put_value(L, 2, to);
-        if (!to->failed && to->n > 0 && to->p[0] == '{') {
-            lua_pushlstring(L, to->p, to->n);
-            return 1;
-        }
-        single = strcmp(key, "output") == 0;
+    if (table) {
+        put_value(L, first, to);
+        if (!to->failed && to->n > 0 && to->p[0] == '{')
+            return;
         ah_buf_clear(to);
     }
     ah_buf_addf(to, "{\"%s\":%s", key, single ? "" : "[");
-    for (int i = 2; i <= n + 1; i++) {
-        if (i > 2)
+    for (int i = 0; i < n; i++) {
+        if (i > 0)
             ah_buf_addc(to, ',');
-        put_value(L, i, to);
+        put_value(L, first + i, to);
     }
     ah_buf_adds(to, single ? "}" : "]}");
-    if (to->failed) /* larger than any trace may be */
-        lua_pushliteral(L, "{\"output\":\"[too large to be traced]\"}");
-    else
-        lua_pushlstring(L, to->p, to->n);
+    if (to->failed) { /* larger than any trace may be */
+        ah_buf_clear(to);
+        ah_buf_adds(to, "{\"output\":\"[too large to be traced]\"}");
+    }
+}
+
+/* (key, values...) -> the text. */
+static int l_object(lua_State *L)
+{
+    int n = lua_gettop(L) - 1;
+    struct ah_buf *to = ah_luax_guard_buf(L, TEXT_BYTES);
+    put_values(L, lua_tostring(L, 1), 2, n, to);
+    lua_pushlstring(L, ah_buf_str(to), to->n);
     return 1;
 }
 
@@ -166,7 +173,15 @@ struct scope {
     struct ah_run *run;     /* of trace.run: ended here. Its reference is the run's own */
     struct ah_span *before; /* counted; what was current */
     struct ah_run *run_before;
+    struct ah_buf text; /* of inputs, then of outputs */
 };
+
+/* Scopes that were closed, for the next spans: a new object with a finalizer for each would cost Lua more than the
+ * span does. */
+struct spares {
+    int count;
+};
+static const char spares_key; /* registry: the object, and with it a list */
 
 static void enter_scope(lua_State *L, struct scope *sc)
 {
@@ -195,7 +210,7 @@ static void leave_scope(lua_State *L, struct scope *sc, const char *outputs, siz
                         const struct ah_error *failed)
 {
     struct scope mine = *sc;
-    *sc = (struct scope){0};
+    *sc = (struct scope){.text = sc->text};
     restore_context(L, &mine);
     if (mine.run)
         ah_run_end(mine.run, outputs, n, failed);
@@ -204,28 +219,77 @@ static void leave_scope(lua_State *L, struct scope *sc, const char *outputs, siz
     ah_span_unref(mine.span);
 }
 
-/* __close and __gc. Still open here: an error went through, or the task is being cancelled. */
+static void drop_large(struct ah_buf *text)
+{
+    if (text->cap > SPARE_BYTES)
+        ah_buf_drop(text);
+    text->max = TEXT_BYTES;
+}
+
+/* Pushes the list of spare scopes. */
+static struct spares *push_spares(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &spares_key);
+    struct spares *spares = lua_touserdata(L, -1);
+    lua_getiuservalue(L, -1, 1);
+    lua_replace(L, -2);
+    return spares;
+}
+
+static void end_scope(lua_State *L, struct scope *sc, int error)
+{
+    struct ah_error err = {0};
+    if (lua_isnoneornil(L, error))
+        ah_err_set(&err, AH_CANCELLED, "Cancelled");
+    else
+        ah_luax_to_error(L, error, &err);
+    leave_scope(L, sc, NULL, 0, &err);
+    ah_err_drop(&err);
+}
+
+/* Still open here: an error went through, or the task is being cancelled. Then it is nobody's and waits for the next
+ * span. */
 static int m_scope_close(lua_State *L)
 {
     struct scope *sc = luaL_checkudata(L, 1, SCOPE_MT);
-    if (!sc->span && !sc->run)
-        return 0;
-    struct ah_error err = {0};
-    if (lua_isnoneornil(L, 2))
-        ah_err_set(&err, AH_CANCELLED, "Cancelled");
-    else
-        ah_luax_to_error(L, 2, &err);
-    leave_scope(L, sc, NULL, 0, &err);
-    ah_err_drop(&err);
+    if (sc->span || sc->run)
+        end_scope(L, sc, 2);
+    drop_large(&sc->text);
+    lua_settop(L, 1);
+    struct spares *spares = push_spares(L);
+    if (spares->count < SPARE_COUNT) { /* the list has room for them: nothing is allocated */
+        lua_insert(L, 1);
+        lua_rawseti(L, 1, ++spares->count);
+    }
     return 0;
 }
 
-/* Puts a scope at index 1, to-be-closed; what was there moves up by one. */
+/* A coroutine that nobody went on with took it along. */
+static int m_scope_gc(lua_State *L)
+{
+    struct scope *sc = luaL_checkudata(L, 1, SCOPE_MT);
+    if (sc->span || sc->run)
+        end_scope(L, sc, 2);
+    ah_buf_drop(&sc->text);
+    return 0;
+}
+
+/* Pushes a scope that holds nothing. */
 static struct scope *push_scope(lua_State *L)
 {
-    struct scope *sc = ah_luax_new(L, sizeof *sc, 0, SCOPE_MT);
-    lua_insert(L, 1);
-    lua_toclose(L, 1);
+    struct spares *spares = push_spares(L);
+    struct scope *sc;
+    if (spares->count > 0) {
+        lua_rawgeti(L, -1, spares->count);
+        sc = lua_touserdata(L, -1);
+        lua_pushnil(L);
+        lua_rawseti(L, -3, spares->count--);
+    } else {
+        sc = ah_luax_new(L, sizeof *sc, 0, SCOPE_MT);
+    }
+    lua_replace(L, -2);
+    sc->text.max = TEXT_BYTES;
+    ah_buf_clear(&sc->text);
     return sc;
 }
 
@@ -246,17 +310,19 @@ static int k_scope(lua_State *L, int status, lua_KContext first)
     (void)status;
     struct scope *sc = lua_touserdata(L, 1);
     int n = lua_gettop(L) - (int)first + 1;
-    size_t length;
-    if (sc->span || sc->run) {
-        struct ah_error err = {0};
-        const char *outputs = push_object(L, "output", (int)first, n, &length);
-        bool failure = is_failure(L, (int)first, n);
-        if (failure)
-            ah_luax_to_error(L, (int)first + 1, &err);
-        leave_scope(L, sc, failure ? NULL : outputs, failure ? 0 : length, failure ? &err : NULL);
+    if (!sc->span && !sc->run)
+        return n;
+    struct ah_error err = {0};
+    if (is_failure(L, (int)first, n)) {
+        ah_luax_to_error(L, (int)first + 1, &err);
+        leave_scope(L, sc, NULL, 0, &err);
         ah_err_drop(&err);
-        lua_pop(L, 1);
+        return n;
     }
+    ah_buf_clear(&sc->text);
+    if (n > 0)
+        put_values(L, "output", (int)first, n, &sc->text);
+    leave_scope(L, sc, n > 0 ? sc->text.p : NULL, sc->text.n, NULL);
     return n;
 }
 
@@ -343,23 +409,34 @@ static void apply_options(lua_State *L, int opts, struct ah_span *span)
 
 /* --- span, traceable ---------------------------------------------------------------------------------------- */
 
-/* Stack: 1 scope, opts table at `opts`, function at `fn`, its arguments above. */
+/* The options' own inputs, else the arguments, which begin at `first`; nothing to say: nothing. */
+static void put_inputs(lua_State *L, int opts, int first, struct ah_buf *to)
+{
+    int n = lua_gettop(L) - first + 1;
+    int type = lua_isnil(L, opts) ? LUA_TNIL : lua_getfield(L, opts, "inputs");
+    if (type == LUA_TTABLE)
+        put_values(L, "values", lua_gettop(L), 1, to);
+    else if (type != LUA_TNIL)
+        luaL_error(L, "bad field 'inputs' (table expected, got %s)", luaL_typename(L, -1));
+    else if (n > 0)
+        put_values(L, "args", first, n, to);
+    lua_settop(L, first + n - 1);
+}
+
+/* Stack: 1 scope, options at `opts` (nil: none that matter), function at `fn`, its arguments above. */
 static int run_span(lua_State *L, struct scope *sc, int opts, int fn, enum ah_span_type type,
                     const char *name)
 {
     struct ah_run *run = ah_task_run(L);
-    size_t n;
+    lua_toclose(L, 1);
     if (run && ah_run_root(run)) {
-        const char *inputs = push_members(L, opts, "inputs", &n);
-        if (!inputs) {
-            lua_pop(L, 1);
-            inputs = push_object(L, "args", fn + 1, lua_gettop(L) - fn, &n);
-        }
-        sc->span = ah_span_start(run, ah_task_span(L), type, name, inputs, n);
-        lua_pop(L, 1);
+        put_inputs(L, opts, fn + 1, &sc->text);
+        sc->span = ah_span_start(run, ah_task_span(L), type, name, sc->text.p, sc->text.n);
+        drop_large(&sc->text); /* the function may run for long */
         if (sc->span) {
             enter_scope(L, sc);
-            apply_options(L, opts, sc->span);
+            if (!lua_isnil(L, opts))
+                apply_options(L, opts, sc->span);
         }
     }
     return call_scoped(L, fn);
@@ -380,6 +457,7 @@ static int l_span(lua_State *L)
     ah_luax_fields(L, 2, "trace.span", span_fields);
     enum ah_span_type type = type_field(L, 2);
     struct scope *sc = push_scope(L);
+    lua_insert(L, 1);
     return run_span(L, sc, 3, 4, type, lua_tostring(L, 2));
 }
 
@@ -395,21 +473,37 @@ static const char *name_of(lua_State *L, int fn)
     return lua_pushfstring(L, "%s:%d", slash ? slash + 1 : ar.short_src, ar.linedefined);
 }
 
-/* Upvalues: function, options, type. */
+/* Upvalues: function, options, name, type. */
 static int l_traced(lua_State *L)
 {
     struct scope *sc = push_scope(L);
-    enum ah_span_type type = (enum ah_span_type)lua_tointeger(L, lua_upvalueindex(3));
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 2);
+    enum ah_span_type type = (enum ah_span_type)lua_tointeger(L, lua_upvalueindex(4));
+    const char *name = lua_tostring(L, lua_upvalueindex(3));
     lua_pushvalue(L, lua_upvalueindex(2));
-    lua_insert(L, 2);
-    if (lua_getfield(L, 2, "name") != LUA_TSTRING) {
-        lua_pop(L, 1);
-        name_of(L, 3);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_rotate(L, 1, 3);
+    if (!name) {
+        name = name_of(L, 3);
+        lua_insert(L, 2); /* it is kept until the function returns */
+        return run_span(L, sc, 3, 4, type, name);
     }
-    lua_insert(L, 2);
-    return run_span(L, sc, 3, 4, type, lua_tostring(L, 2));
+    return run_span(L, sc, 2, 3, type, name);
+}
+
+/* Of the options only what each call has to look at; nil: nothing. */
+static void push_rest(lua_State *L, int opts)
+{
+    static const char *const rest[] = {"inputs", "metadata", "tags"};
+    bool any = false;
+    lua_createtable(L, 0, 3);
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        any |= lua_getfield(L, opts, rest[i]) != LUA_TNIL;
+        lua_setfield(L, -2, rest[i]);
+    }
+    if (any)
+        return;
+    lua_pop(L, 1);
+    lua_pushnil(L);
 }
 
 static int l_traceable(lua_State *L)
@@ -422,11 +516,16 @@ static int l_traceable(lua_State *L)
     }
     luaL_checktype(L, 2, LUA_TTABLE);
     ah_luax_fields(L, 2, "trace.traceable", span_fields);
-    ah_luax_str(L, 2, "name", NULL);
     push_tags(L, 2);
     lua_settop(L, 2);
-    lua_pushinteger(L, type_field(L, 2));
-    lua_pushcclosure(L, l_traced, 3);
+    int type = type_field(L, 2);
+    lua_pushstring(L, ah_luax_str(L, 2, "name", NULL)); /* NULL: nil */
+    lua_replace(L, 3);
+    lua_settop(L, 3);
+    push_rest(L, 2);
+    lua_replace(L, 2);
+    lua_pushinteger(L, type);
+    lua_pushcclosure(L, l_traced, 4);
     return 1;
 }
 
@@ -661,6 +760,8 @@ static int l_run(lua_State *L)
     ah_luax_fields(L, 1, "trace.run", run_fields);
     ah_task_check(L, "trace.run");
     struct scope *sc = push_scope(L);
+    lua_insert(L, 1);
+    lua_toclose(L, 1);
     struct ah_error err = {0};
     int top = lua_gettop(L);
     sc->run = start_run(L, ah_task_run(L), 2, 3, &err);
@@ -693,7 +794,15 @@ static const luaL_Reg functions[] = {{"span", l_span},
 
 int luaopen_host_trace(lua_State *L)
 {
-    ah_luax_class(L, SCOPE_MT, NULL, m_scope_close);
+    ah_luax_class(L, SCOPE_MT, NULL, m_scope_gc);
+    luaL_getmetatable(L, SCOPE_MT);
+    lua_pushcfunction(L, m_scope_close);
+    lua_setfield(L, -2, "__close");
+    struct spares *spares = lua_newuserdatauv(L, sizeof *spares, 1);
+    *spares = (struct spares){0};
+    lua_createtable(L, SPARE_COUNT, 0);
+    lua_setiuservalue(L, -2, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &spares_key);
     luaL_newlib(L, functions);
     return 1;
 }

@@ -53,6 +53,34 @@ t.test("a cancelled span does not keep its task", function()
   t.ok(left)
 end)
 
+t.test("spans inside spans, many at once, abandoned and failed, keep apart", function()
+  local deep
+  deep = trace.traceable(function(n)
+    local id = trace.current().id
+    if n > 0 then
+      t.eq(pcall(deep, n - 1), n > 1)
+      t.eq(trace.current().id, id)
+    else
+      error("at the bottom", 0)
+    end
+    return ("x"):rep(100 * n)
+  end, { name = "deep" })
+  local tasks = {}
+  for i = 1, 3 do
+    tasks[i] = task.spawn(function()
+      local id = trace.current().id
+      for n = 1, 50 do t.eq(#trace.span("x", function() task.sleep(0) return deep(n) end), 100 * n) end
+      return trace.current().id == id
+    end)
+  end
+  for _ = 1, 50 do
+    local co = coroutine.create(function() trace.span("left", function() coroutine.yield(1) end) end)
+    t.ok(coroutine.resume(co))
+  end
+  collectgarbage()
+  for i = 1, 3 do t.ok(tasks[i]:wait()) end
+end)
+
 t.test("misuse raises", function()
   t.raises("bad argument", trace.span)
   t.raises("bad argument", trace.span, "x", {}, 5)

@@ -27,7 +27,7 @@ function trace.span(name, opts, fn, ...) end
 ---@class host.trace.TraceableOptions: host.trace.SpanOptions
 ---@field name? string   when not given: the name it is called by, else file and line
 
----A function that does the same as fn, each call in a span.
+---A function that does the same as fn, each call in a span. The options are read now, not at each call.
 ---@param fn fun(...): ...
 ---@param opts? host.trace.TraceableOptions
 ---@return fun(...): ...
