@@ -4,6 +4,7 @@
 #include "langsmith.h"
 #include "lsspans.h"
 #include "op.h"
+#include "spantext.h"
 #include "store.h"
 #include "trace.h"
 #include "tracing.h"
@@ -68,13 +69,18 @@ int ah_cmd_trace_find(struct ah_cmd_ctx *ctx, const char *id, struct ah_cmd_trac
 
 static void print_value(FILE *out, const char *what, const struct ah_lswire_run *run, enum ah_lswire_field f)
 {
-    struct ah_buf b;
+    struct ah_buf value, lines;
+    struct ah_json v;
     if (run->field[f].type == AH_JSON_NONE)
         return;
-    ah_buf_init(&b, RUN_BYTES);
-    ah_lswire_value(&b, run, f);
-    fprintf(out, "  %-8s %s\n", what, ah_buf_str(&b));
-    ah_buf_drop(&b);
+    ah_buf_init(&value, RUN_BYTES);
+    ah_buf_init(&lines, RUN_BYTES);
+    ah_lswire_value(&value, run, f);
+    if (ah_json_check(ah_buf_str(&value), value.n, 0, &v, NULL) == 0)
+        ah_spantext_put(&lines, what, v);
+    fputs(ah_buf_str(&lines), out);
+    ah_buf_drop(&value);
+    ah_buf_drop(&lines);
 }
 
 static void print_io(FILE *out, const struct ah_lswire_run *run)

@@ -14,7 +14,7 @@ import sys
 # Files by layer. A new file in src/ must be placed here; a name ending with * takes all that begin so.
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
-    "json sse url multipart unpack dotenv options completion proxy schema strict baggage",
+    "json sse url multipart unpack dotenv options completion proxy schema strict baggage spantext",
     "op loop child http server store store_* openspan queue live replay trace config core scripts tracing tty",
     "openai oa* provider responses ratelimit chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luapool luanotes luareplay luasecret luatext task script_run",
