@@ -1,4 +1,4 @@
-/* SHA-256 and HMAC, one shot. Called by scripts.c, lua_host.c and skhook.c. */
+/* SHA-256, HMAC and XXH3, one shot. Called by scripts.c, lua_host.c, skhook.c, lswire.c and tracing.c. */
 #include "hash.h"
 
 #include <openssl/crypto.h>
@@ -8,9 +8,19 @@
 #include <limits.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL /* no library is needed where the program runs */
+#include <xxhash.h>
+
 int ah_hash_sha256(const void *p, size_t n, unsigned char out[32])
 {
     return EVP_Digest(p, n, out, NULL, EVP_sha256(), NULL) == 1 ? 0 : -1;
+}
+
+void ah_hash_xxh128(const void *p, size_t n, unsigned char out[16])
+{
+    XXH128_canonical_t made;
+    XXH128_canonicalFromHash(&made, XXH3_128bits(p, n));
+    memcpy(out, made.digest, sizeof made.digest);
 }
 
 int ah_hash_sha256_hex(const void *p, size_t n, char out[AH_HASH_HEX_BYTES])

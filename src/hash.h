@@ -1,5 +1,5 @@
 /* SHA-256 of one run of bytes, and signatures made with it (OpenSSL). For names of texts: prompts, scripts;
- * for webhooks. The journal's hot path keeps a context of its own. */
+ * for webhooks. And XXH3. The journal's hot path keeps a context of its own. */
 #ifndef AH_HASH_H
 #define AH_HASH_H
 
@@ -9,6 +9,9 @@
 #define AH_HASH_HEX_BYTES 65
 
 int ah_hash_sha256(const void *p, size_t n, unsigned char out[32]); /* -1: no memory */
+/* XXH3, 128 bits, as its makers write it down: the ids of copies and the choice of samples are made with it, as in
+ * LangSmith's SDKs. No secret may hang on it. */
+void ah_hash_xxh128(const void *p, size_t n, unsigned char out[16]);
 int ah_hash_sha256_hex(const void *p, size_t n, char out[AH_HASH_HEX_BYTES]);
 
 #define AH_HASH_BASE64_BYTES 45

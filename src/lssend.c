@@ -81,7 +81,7 @@ struct dest {
     int64_t n, position;               /* as far as was read */
     char *name, *endpoint, *workspace; /* name: of the journal; see tracing.h */
     char *key, *project;               /* project: of a copy; NULL = the run's own */
-    bool remap;                        /* a copy into another project */
+    bool remap;                        /* a copy beside a primary */
     bool emulated, matched;            /* matched: this process may send it */
     bool leased, dirty;                /* dirty: there may be something to read */
     bool asked;                        /* next_us is what the server asked for */
@@ -380,7 +380,7 @@ static int match_dest(void *arg, const struct ah_store_dest *row)
     d->matched = true;
     d->remap = where->remap;
     set_secret(&d->key, where->key);
-    set_secret(&d->project, where->copy ? where->project : NULL);
+    set_secret(&d->project, where->copy && *where->project ? where->project : NULL);
     return 0;
 }
 
@@ -512,9 +512,10 @@ static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_
         ah_err_drop(&err);
         return 2;
     }
-    run.project = d->project ? d->project : *project ? project : "default";
+    const char *own = *project ? project : "default";
+    run.project = d->project ? d->project : own;
     run.patch = item->patch;
-    if (d->remap)
+    if (d->remap || strcmp(run.project, own) != 0)
         ah_lswire_remap(&run, run.project);
     run.rules = d->sender->rules;
     if (item->cut || start_n + end_n > WHOLE_BYTES)

@@ -188,15 +188,18 @@ void ah_lswire_withhold(struct ah_lswire_run *run)
         keep_clean(run, (struct ah_json){0});
 }
 
-/* UUIDs are made anew from the old one and the project; the time that a version 7 begins with stays. */
+/* UUIDs are made anew from the old one and the project, as in the SDKs (spec 2.4): what another process says of its part
+ * of a trace must fit. The time that a version 7 begins with stays. */
 static void map_id(char id[AH_UUID_BYTES], const char *project)
 {
-    unsigned char h[32] = {0};
+    unsigned char h[16];
     struct ah_buf text;
     ah_buf_init(&text, 4096);
     ah_buf_addf(&text, "%s:%s", id, project);
-    ah_hash_sha256(ah_buf_str(&text), text.n, h);
+    ah_hash_xxh128(ah_buf_str(&text), text.n, h);
     ah_buf_drop(&text);
+    if (id[14] != '7')
+        snprintf(id, AH_UUID_BYTES, "%02x%02x%02x%02x-%02x%02x-", h[10], h[11], h[12], h[13], h[14], h[15]);
     snprintf(id + 14, AH_UUID_BYTES - 14, "7%x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h[0] & 15u, h[1],
              0x80u | (h[2] & 0x3fu), h[3], h[4], h[5], h[6], h[7], h[8], h[9]);
 }

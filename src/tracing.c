@@ -3,6 +3,7 @@
 #include "tracing.h"
 
 #include "config.h"
+#include "hash.h"
 #include "json.h"
 #include "near.h"
 #include "secret.h"
@@ -17,7 +18,8 @@
 
 /* One of LANGSMITH_RUNS_ENDPOINTS. */
 struct replica {
-    char *endpoint, *dest, *key, *project;
+    char *endpoint, *dest, *key, *project, *workspace; /* project, workspace: or NULL */
+    bool primary;
 };
 
 struct ah_tracing {
@@ -45,6 +47,7 @@ static void drop_replicas(struct ah_tracing *t)
         free(t->replicas[i].dest);
         free(t->replicas[i].key);
         free(t->replicas[i].project);
+        free(t->replicas[i].workspace);
     }
     t->replica_count = 0;
     t->replicas_bad = false;
@@ -113,13 +116,16 @@ static int read_endpoint(struct ah_tracing *t, const char **which, struct ah_err
 
 /* --- several destinations ------------------------------------------------------------------------------ */
 
-/* [{"api_url","api_key","project_name"?,"primary"?}] or {url: key}; a primary comes first. */
-static int add_replica(struct ah_tracing *t, char *url, struct ah_json key, struct ah_json project,
-                       bool primary)
+/* [{"api_url","api_key","project_name"?,"workspace_id"?,"primary"?}] or {url: key}; a primary comes first. */
+static int add_replica(struct ah_tracing *t, char *url, struct ah_json key, struct ah_json more)
 {
-    struct replica r = {.endpoint = url, .key = ah_json_dup(key), .project = ah_json_dup(project)};
+    struct replica r = {.endpoint = url,
+                        .key = ah_json_dup(key),
+                        .project = ah_json_dup(ah_json_get(more, "project_name")),
+                        .workspace = ah_json_dup(ah_json_get(more, "workspace_id")),
+                        .primary = ah_json_truthy(ah_json_get(more, "primary"))};
     struct ah_error err = {0};
-    size_t at = primary ? 0 : t->replica_count, size = 0;
+    size_t at = r.primary ? 0 : t->replica_count, size = 0;
     bool fine = r.endpoint && r.key && t->replica_count < AH_TRACING_TARGETS_COUNT &&
                 check_endpoint(r.endpoint, &err) == 0;
     if (fine) {
@@ -131,6 +137,7 @@ static int add_replica(struct ah_tracing *t, char *url, struct ah_json key, stru
         free(r.endpoint);
         free(r.key);
         free(r.project);
+        free(r.workspace);
         return -1;
     }
     snprintf(r.dest, size, "%s#%s", r.endpoint, r.project ? r.project : "");
@@ -156,8 +163,7 @@ static void read_replicas(struct ah_tracing *t)
         bool pair = list.type == AH_JSON_OBJECT;
         struct ah_json key = pair ? it.value : ah_json_get(it.value, "api_key");
         char *url = ah_json_dup(pair ? it.key : ah_json_get(it.value, "api_url"));
-        t->replicas_bad = add_replica(t, url, key, ah_json_get(it.value, "project_name"),
-                                      ah_json_truthy(ah_json_get(it.value, "primary"))) != 0;
+        t->replicas_bad = add_replica(t, url, key, pair ? (struct ah_json){0} : it.value) != 0;
     }
 }
 
@@ -174,13 +180,13 @@ size_t ah_tracing_targets(struct ah_tracing *t, bool switched,
     for (; n < t->replica_count; n++) {
         const struct replica *r = &t->replicas[n];
         out[n] = (struct ah_tracing_where){.endpoint = r->endpoint,
-                                           .workspace = "",
-                                           .project = r->project ? r->project : out[0].project,
+                                           .workspace = r->workspace ? r->workspace : "",
+                                           .project = r->project ? r->project : "",
                                            .key = r->key,
                                            .dest = r->dest,
                                            .emulated = out[0].emulated,
                                            .copy = true,
-                                           .remap = r->project != NULL};
+                                           .remap = t->replicas[0].primary};
     }
     return n;
 }
@@ -203,6 +209,7 @@ void ah_tracing_target(struct ah_tracing *t, struct ah_tracing_where *out)
         out->key = first->key;
         out->endpoint = out->dest = first->endpoint;
         out->project = first->project ? first->project : out->project;
+        out->workspace = first->workspace ? first->workspace : "";
         return;
     }
     out->key = api_key(c);
@@ -401,15 +408,19 @@ static int read_rate(struct ah_tracing *t, const char **which, double *rate)
     return 0;
 }
 
-/* The last 48 bits of an id are chance. */
+/* As the SDKs choose: so all processes that work on a trace send it, or none does. */
 bool ah_tracing_samples(struct ah_tracing *t, const char *trace_id)
 {
+    enum { PARTS = 1000000 };
     double rate;
-    size_t n = strlen(trace_id);
-    if (read_rate(t, NULL, &rate) != 0 || n < 12 || rate >= 1)
+    unsigned char h[16];
+    uint32_t place = 0;
+    if (read_rate(t, NULL, &rate) != 0 || rate >= 1)
         return true;
-    double place = (double)strtoull(trace_id + n - 12, NULL, 16) / (double)(1ULL << 48);
-    return place < rate;
+    ah_hash_xxh128(trace_id, strlen(trace_id), h);
+    for (size_t i = 0; i < sizeof h; i++)
+        place = (place * 256 + h[i]) % PARTS;
+    return (double)place / PARTS < rate;
 }
 
 bool ah_tracing_keeps_errors(struct ah_tracing *t)

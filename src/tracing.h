@@ -22,12 +22,13 @@ void ah_tracing_free(struct ah_tracing *t);
 struct ah_tracing_where {
     const char *endpoint;  /* without trailing slashes; "" = nowhere */
     const char *workspace; /* "" = none */
-    const char *project;
-    const char *key;  /* NULL = none */
-    const char *dest; /* what the journal calls it: the endpoint; a copy's has "#project" behind it */
+    const char *project;   /* of a copy: "" = the run's own */
+    const char *key;       /* NULL = none */
+    const char *dest;      /* what the journal calls it: the endpoint; a copy's has "#project" behind it */
     bool emulated;
-    bool copy;  /* not the first of LANGSMITH_RUNS_ENDPOINTS */
-    bool remap; /* a copy into another project: its runs get other ids, as the SDKs do it */
+    bool copy; /* not the first of LANGSMITH_RUNS_ENDPOINTS */
+    bool
+        remap; /* a copy beside a primary: its runs get other ids also in the same project, as the SDKs do it */
 };
 #define AH_TRACING_TARGETS_COUNT 8
 /* Where a run that starts now would send its spans. */

@@ -910,6 +910,23 @@ static void test_copies(void **state)
     int requests = f->requests;
     assert_int_equal(flush(f, 5000), AH_NONE);
     assert_int_equal(f->requests, requests);
+    /* Without a primary: a copy into the run's own project has its ids, one without a project is in the run's. */
+    snprintf(list, sizeof list,
+             "[{\"api_url\":\"http://127.0.0.1:%d\",\"api_key\":\"lsv2_a\",\"workspace_id\":\"ws-a\"},"
+             "{\"api_url\":\"http://127.0.0.1:%d\",\"api_key\":\"lsv2_b\",\"workspace_id\":\"ws-b\"}]",
+             ah_server_port(f->server), ah_server_port(f->server));
+    setenv("LANGSMITH_RUNS_ENDPOINTS", list, 1);
+    ah_buf_clear(&f->posts); /* it is one server: the second would be a conflict */
+    struct ah_run_opts opts = {.name = "r", .traced = true, .project = "own"};
+    struct ah_run *run = ah_run_start(f->core.trace, &opts, NULL);
+    strcpy(id, ah_run_id(run));
+    ah_run_end(run, NULL, 0, NULL);
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    assert_int_equal(f->requests, requests + 2);
+    for (int i = requests; i < f->requests; i++)
+        assert_true(memmem(f->bodies[i], f->sizes[i], id, 36) &&
+                    memmem(f->bodies[i], f->sizes[i], "\"session_name\":\"own\"", 20));
+    assert_true(in_headers(f, "x-tenant-id: ws-a") && in_headers(f, "x-tenant-id: ws-b"));
     unsetenv("LANGSMITH_RUNS_ENDPOINTS");
 }
 
@@ -1186,6 +1203,31 @@ static void test_wire(void **state)
     free(text);
 }
 
+/* The ids of copies, as npm langsmith 0.12.0 makes them. */
+static void test_wire_ids(void **state)
+{
+    (void)state;
+    char parts[160 * 2 + 1] = "";
+    for (int i = 0; i < 160; i++)
+        strcat(parts, "\303\274");
+    static const char v7[] = "019c0711-e1aa-7223-bf21-12119afe80f7";
+    const struct {
+        const char *id, *project, *made;
+    } rows[] = {
+        {v7, "other-key", "019c0711-e1aa-7614-833c-500ba8e2e686"},
+        {v7, "replica-project", "019c0711-e1aa-7817-8301-943c0df9a3cd"},
+        {"01900000-0000-7000-8000-000000000000", "test", "01900000-0000-7132-8131-f80e352488a3"},
+        {"0b5f1a0e-1c2d-4e3f-8a9b-0c1d2e3f4a5b", "p", "286639b7-288b-7ac4-8d18-5f0726d55d4f"},
+        {v7, parts, "019c0711-e1aa-7125-a42b-a9a47c279c74"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ah_lswire_run run = {0};
+        strcpy(run.id, rows[i].id);
+        ah_lswire_remap(&run, rows[i].project);
+        assert_string_equal(run.id, rows[i].made);
+    }
+}
+
 /* What is hidden is hidden in both forms of a body, and nothing else is. */
 static void test_wire_hides(void **state)
 {
@@ -1326,6 +1368,7 @@ int main(void)
         TEST(test_crash),
         TEST(test_below),
         cmocka_unit_test(test_wire),
+        cmocka_unit_test(test_wire_ids),
         cmocka_unit_test(test_wire_hides),
         cmocka_unit_test(test_wire_refuses),
         cmocka_unit_test(test_words),

@@ -29,6 +29,7 @@ FOREIGN = {  # another library's header: who may include it
     r"uv\.h": "loop",
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store store_*",
+    r"xxhash\.h": "hash",
     r"openssl/.*": "hash trace",  # the journal's hot path keeps a digest context of its own
     r"zstd\.h|zlib\.h": "lspack unpack",
     r"lua-cjson\.h": "luajson sandbox",

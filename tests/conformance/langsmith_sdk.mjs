@@ -90,6 +90,44 @@ export async function run({ url, env }) {
     eq([...runs[1].tags].sort(), ['a', 'b c', 'own']);
   });
 
+  // What agenthost does below headers that are given to it, with these variables.
+  const callee = async (lua, args, more) => {
+    const script = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'agenthost-')), 'callee.lua');
+    fs.writeFileSync(script, lua);
+    const { LANGSMITH_ENDPOINT, ...rest } = { ...process.env, ...env };
+    await promisify(execFile)(process.env.AGENTHOST || '../../build/agenthost', ['run', '-q', '--flush', '20s', script, ...args],
+      { env: { ...rest, LANGSMITH_TRACING: 'true', AGENTHOST_HOME: path.dirname(script), ...more } });
+  };
+
+  await test('langsmith: a copy\'s ids are those that the SDK makes in another process', async () => {
+    const replicas = [{ primary: true }, { projectName: 'copied' }, {}].map(r => ({ ...r, ...config }));
+    const parent = new RunTree({ name: 'node', run_type: 'chain', client, project_name: 'first', tracingEnabled: true, replicas });
+    await parent.postRun();
+    await callee(`
+      local json = require "host.json"
+      require("host.trace").run({ name = "lua", headers = json.decode(require("host.script").args()[1]) }, function() end)`,
+    [JSON.stringify(parent.toHeaders())], {
+      LANGSMITH_RUNS_ENDPOINTS: JSON.stringify(replicas.map(r => ({ api_url: r.apiUrl, api_key: r.apiKey, project_name: r.projectName, primary: r.primary }))) });
+    await parent.end({});
+    await parent.patchRun();
+    await client.awaitPendingTraceBatches();
+    const copied = await list('copied'), first = await list('first');
+    eq(copied.map(r => r.name), ['node', 'lua', 'callee']);
+    eq([copied[0].id === parent.id, copied[1].parent_run_id, copied[1].trace_id], [false, copied[0].id, copied[0].id]);
+    eq(first.map(r => r.name).sort(), ['lua', 'lua', 'node', 'node']); // the third replica is in the run's own project, with other ids
+    for (const r of first.filter(r => r.name === 'lua')) eq(first.some(p => p.name === 'node' && p.id === r.parent_run_id), true);
+  });
+
+  await test('langsmith: the same traces are sampled as by the SDK', async () => {
+    const ids = Array.from({ length: 60 }, () => randomUUID());
+    await callee(`
+      for _, id in ipairs(require("host.script").args()) do
+        require("host.trace").run({ name = id, project = "sampled", headers = { ["langsmith-trace"] = "20261122T100000000120Z" .. id } }, function() end)
+      end`, ids, { LANGSMITH_ENDPOINT: config.apiUrl, LANGSMITH_TRACING_SAMPLING_RATE: '0.4' });
+    const sampling = new Client({ ...config, tracingSamplingRate: 0.4 });
+    eq((await list('sampled')).map(r => r.name).sort(), ids.filter(id => sampling._shouldSample(id)).sort());
+  });
+
   await test('langsmith: a failing function is a run with an error', async () => {
     const boom = traceable(async () => { throw new Error('boom 7'); }, { name: 'boom', project_name: 'errors', client, tracingEnabled: true });
     await errorOf(() => boom('x'));
