@@ -262,8 +262,9 @@ struct stream {
     bool began, paused, closed, sse_open, sse_ended;
     bool past; /* of a resumed run: there is nothing behind it any more */
     struct ah_luareplay_stream notes;
-    const struct ah_secrets *masked; /* a secret was sent: what echoes it is masked; else NULL */
-    struct ah_buf held;              /* the last bytes, which may be the beginning of one */
+    const struct ah_secrets *secrets;
+    bool masked;        /* a secret was sent: what echoes it is masked */
+    struct ah_buf held; /* the last bytes, which may be the beginning of one */
     struct ah_sse sse;
     struct ah_buf events; /* "name\0" + length + data, one after another */
 };
@@ -274,13 +275,23 @@ static void tell_reader(struct stream *s)
         ah_op_finish(s->news, NULL);
 }
 
-/* A secret may be split over two pieces: what may be the beginning of one waits for the next. */
-static int queue_masked(struct stream *s, const char *p, size_t n)
+static int queue_bytes(struct stream *s, const char *p, size_t n)
 {
+    return s->masked ? ah_secret_mask(s->secrets, p, n, &s->queue) : ah_buf_add(&s->queue, p, n);
+}
+
+/* A secret may be split over two pieces: what may be the beginning of one waits for the next. So it is masked whole,
+ * here or in the notes. */
+static int hold_tail(struct stream *s, const char *p, size_t n)
+{
+    if (s->held.n == 0) { /* the common case: nothing is copied twice */
+        size_t tail = ah_secret_tail(s->secrets, p, n);
+        return queue_bytes(s, p, n - tail) == 0 ? ah_buf_add(&s->held, p + n - tail, tail) : -1;
+    }
     if (ah_buf_add(&s->held, p, n) != 0)
         return -1;
-    size_t ready = s->held.n - ah_secret_tail(s->masked, s->held.p, s->held.n);
-    if (ah_secret_mask(s->masked, s->held.p, ready, &s->queue) != 0)
+    size_t ready = s->held.n - ah_secret_tail(s->secrets, s->held.p, s->held.n);
+    if (queue_bytes(s, s->held.p, ready) != 0)
         return -1;
     ah_buf_consume(&s->held, ready);
     return 0;
@@ -294,7 +305,7 @@ static int on_stream_data(void *arg, const char *p, size_t n, struct ah_error *e
         s->paused = true;
         return 1;
     }
-    if ((s->masked ? queue_masked(s, p, n) : ah_buf_add(&s->queue, p, n)) != 0)
+    if (hold_tail(s, p, n) != 0)
         return ah_err_set(err, AH_MEMORY, "out of memory in a stream");
     tell_reader(s);
     return 0;
@@ -304,7 +315,7 @@ static void on_stream_done(struct ah_op *op, void *arg)
 {
     struct stream *s = arg;
     record_outcome(&s->effect, (struct ah_http_op *)op, false);
-    if (s->held.n && ah_secret_mask(s->masked, s->held.p, s->held.n, &s->queue) == 0)
+    if (s->held.n && queue_bytes(s, s->held.p, s->held.n) == 0)
         ah_buf_clear(&s->held);
     tell_reader(s);
 }
@@ -572,8 +583,8 @@ static int open_stream(lua_State *L, struct ah_luahttp_draft *d)
     struct stream *s = ah_luax_new(L, sizeof *s, 0, STREAM_MT);
     ah_buf_init(&s->queue, 4 * AH_HTTP_STREAM_QUEUE_BYTES);
     ah_buf_init(&s->held, 2 * AH_HTTP_STREAM_QUEUE_BYTES);
-    if (d->secret)
-        s->masked = ah_lua_of(L)->core->secrets;
+    s->secrets = ah_lua_of(L)->core->secrets;
+    s->masked = d->secret;
     lua_replace(L, 1);
     void **slot = ah_luax_guard(L, release_stream); /* s lives at least as long: it is at 1 */
     *slot = s;

@@ -15,6 +15,7 @@
 #include "luatext.h"
 #include "near.h"
 #include "openai.h"
+#include "secret.h"
 #include "strict.h"
 #include "task.h"
 
@@ -762,6 +763,8 @@ struct stream {
     struct ah_op *news;      /* latch of the task that waits, or NULL */
     struct ah_buf queue;     /* records: struct record, then its texts */
     size_t at;               /* of the first unread record */
+    const struct ah_secrets *secrets;
+    struct tail *tails; /* what is held back: see hold_tail */
     bool paused, draining, lost, asked;
     bool past; /* of a resumed run: there is nothing behind it any more */
     struct ah_luareplay_stream notes;
@@ -772,29 +775,97 @@ struct record {
     size_t n, call, id_n, name_n;
 };
 
+/* The last bytes of one text (the content, the arguments of one call), which may be the beginning of a secret. */
+struct tail {
+    struct tail *next;
+    struct record r;
+    struct ah_buf text, names; /* names: id, then name */
+};
+
 static void tell_reader(struct stream *s)
 {
     if (s->news)
         ah_op_finish(s->news, NULL);
 }
 
+static void queue_record(struct stream *s, const struct tail *t, size_t n)
+{
+    struct record r = t->r;
+    r.n = n;
+    ah_buf_add(&s->queue, &r, sizeof r);
+    ah_buf_add(&s->queue, t->text.p, n);
+    ah_buf_add(&s->queue, t->names.p, t->names.n);
+    s->lost |= s->queue.failed || t->text.failed || t->names.failed;
+}
+
+static void drop_tail(struct tail **at)
+{
+    struct tail *t = *at;
+    *at = t->next;
+    ah_buf_drop(&t->text);
+    ah_buf_drop(&t->names);
+    free(t);
+}
+
+/* What was held back turned out to be no secret. `calls`: of calls, too, whose arguments may come in turns. */
+static void flush_tails(struct stream *s, bool calls)
+{
+    for (struct tail **at = &s->tails; *at;) {
+        if (calls || (*at)->r.kind != AH_CHAT_CALL) {
+            queue_record(s, *at, (*at)->text.n);
+            drop_tail(at);
+        } else {
+            at = &(*at)->next;
+        }
+    }
+}
+
+/* The text that the delta goes on with, with the delta at its end; NULL: out of memory. */
+static struct tail **add_delta(struct stream *s, const struct ah_chat_delta *d)
+{
+    struct tail **at = &s->tails;
+    while (*at && ((*at)->r.kind != d->kind || (*at)->r.call != d->call))
+        at = &(*at)->next;
+    if (!*at) {
+        if (!(*at = calloc(1, sizeof **at)))
+            return NULL;
+        ah_buf_init(&(*at)->text, 2 * AH_CHAT_TEXT_BYTES);
+        ah_buf_init(&(*at)->names, 2 * AH_CHAT_TEXT_BYTES);
+        (*at)->r.kind = d->kind;
+        (*at)->r.call = d->call;
+    }
+    struct tail *t = *at;
+    ah_buf_add(&t->text, d->text, d->n);
+    ah_buf_clear(&t->names);
+    if (d->c) {
+        t->r.id_n = d->c->id.n;
+        t->r.name_n = d->c->name.n;
+        ah_buf_add(&t->names, ah_buf_str(&d->c->id), t->r.id_n);
+        ah_buf_add(&t->names, ah_buf_str(&d->c->name), t->r.name_n);
+    }
+    return at;
+}
+
+/* A model may write a secret in pieces. The script is given it in one, so that it is masked whole in the notes. */
 static void on_delta(void *arg, const struct ah_chat_delta *d)
 {
     struct stream *s = arg;
-    struct record r = {.kind = d->kind, .n = d->n, .call = d->call};
     if (s->draining)
         return;
-    if (d->c) {
-        r.id_n = d->c->id.n;
-        r.name_n = d->c->name.n;
+    if (d->kind == AH_CHAT_CALL)
+        flush_tails(s, false);
+    struct tail **at = add_delta(s, d);
+    if (!at) {
+        s->lost = true;
+    } else {
+        struct ah_buf *text = &(*at)->text;
+        size_t held = ah_secret_tail(s->secrets, ah_buf_str(text), text->n);
+        if (held == 0 || held < text->n)
+            queue_record(s, *at, text->n - held);
+        ah_buf_consume(text, text->n - held);
+        if (held == 0)
+            drop_tail(at);
     }
-    ah_buf_add(&s->queue, &r, sizeof r);
-    ah_buf_add(&s->queue, d->text, d->n);
-    if (d->c) {
-        ah_buf_add(&s->queue, ah_buf_str(&d->c->id), r.id_n);
-        ah_buf_add(&s->queue, ah_buf_str(&d->c->name), r.name_n);
-    }
-    s->lost |= s->queue.failed;
     tell_reader(s);
 }
 
@@ -810,7 +881,16 @@ static bool is_full(void *arg)
 static void on_stream_done(struct ah_op *op, void *arg)
 {
     (void)op;
+    flush_tails(arg, true);
     tell_reader(arg);
+}
+
+static void drop_texts(struct stream *s)
+{
+    while (s->tails)
+        drop_tail(&s->tails);
+    ah_buf_clear(&s->queue);
+    s->at = 0;
 }
 
 /* Its beginning is in the notes of an earlier process, its end is nowhere. */
@@ -828,8 +908,7 @@ static void stop_stream(struct stream *s)
     ah_openai_forget(s->op);
     ah_op_wait(&s->op->op, NULL, NULL);
     ah_op_cancel(&s->op->op);
-    ah_buf_clear(&s->queue);
-    s->at = 0;
+    drop_texts(s);
     tell_reader(s);
 }
 
@@ -859,6 +938,7 @@ static int m_stream_release(lua_State *L)
     s->op = NULL;
     ah_op_unref(s->news);
     s->news = NULL;
+    drop_texts(s);
     ah_buf_drop(&s->queue);
     return 0;
 }
@@ -964,8 +1044,7 @@ static int l_stream_message(lua_State *L)
     if (!s->op->op.done)
         ah_task_check(L, "stream:message");
     s->draining = true;
-    ah_buf_clear(&s->queue);
-    s->at = 0;
+    drop_texts(s);
     if (s->paused && !s->op->op.done) {
         s->paused = false;
         ah_openai_resume(s->op);
@@ -983,6 +1062,7 @@ static int l_stream(lua_State *L)
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, at, 1);
     ah_buf_init(&s->queue, 2 * AH_CHAT_TEXT_BYTES);
+    s->secrets = ah_lua_of(L)->core->secrets;
     struct ah_openai_req req = {.stream = true, .on_delta = on_delta, .is_full = is_full, .arg = s};
     s->op = start_call(L, m, &req, &err);
     if (!s->op)

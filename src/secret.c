@@ -495,16 +495,37 @@ int ah_secret_mask(const struct ah_secrets *s, const char *p, size_t n, struct a
     return done < n ? ah_buf_add(to, p + done, n - done) : to->failed ? -1 : 0;
 }
 
+/* Whether p[0..n) begins a text; n is too short for the hash. */
+static bool begins(const struct ah_secrets *s, const char *p, size_t n)
+{
+    if (n == 1) {
+        const uint64_t *pairs = s->starts + pair_at((const char[]){*p, 0}) / 64;
+        return (pairs[0] | pairs[1] | pairs[2] | pairs[3]) != 0;
+    }
+    if (n == 2 || !may_start(s, p))
+        return may_start(s, p);
+    for (size_t i = 0; i < BUCKET_COUNT; i++)
+        for (const struct pattern *q = s->buckets[i]; q; q = q->next)
+            if (memcmp(q->p, p, n) == 0)
+                return true;
+    return false;
+}
+
 size_t ah_secret_tail(const struct ah_secrets *s, const char *p, size_t n)
 {
-    size_t longest = ah_secret_longest(s);
-    for (size_t i = n >= longest ? n - longest : 0; i + PREFIX_BYTES <= n; i++) {
-        if (!longest || !may_start(s, p + i))
+    size_t longest = ah_secret_longest(s), i = n >= longest ? n - longest : 0;
+    if (!longest)
+        return 0;
+    for (; i + PREFIX_BYTES <= n; i++) {
+        if (!may_start(s, p + i))
             continue;
         for (const struct pattern *q = s->buckets[bucket_of(p + i)]; q; q = q->next)
             if (q->n > n - i && memcmp(q->p, p + i, n - i) == 0)
                 return n - i;
     }
+    for (; i < n; i++)
+        if (begins(s, p + i, n - i))
+            return n - i;
     return 0;
 }
 

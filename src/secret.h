@@ -35,7 +35,7 @@ int ah_secret_mask(const struct ah_secrets *s, const char *p, size_t n, struct a
 /* The length of the longest registered text in any of its forms; 0: none. Who masks a text that
  * comes in pieces holds back this much, or exactly the tail that may still become one: */
 size_t ah_secret_longest(const struct ah_secrets *s);
-/* How many bytes at the end of p[0..n) are the beginning of a registered text (of 4 bytes or more). */
+/* How many bytes at the end of p[0..n) are the beginning of a registered text, be it one byte. */
 size_t ah_secret_tail(const struct ah_secrets *s, const char *p, size_t n);
 /* ah_secret_mask in place for a NUL-terminated text in memory of `size` bytes; a longer result is cut. */
 void ah_secret_mask_str(const struct ah_secrets *s, char *text, size_t size);

@@ -223,7 +223,12 @@ static void test_tail(void **state)
     assert_int_equal(ah_secret_tail(s, "abc", 3), 0);
     add(s, "A_KEY", "abcdefghij");
     assert_int_equal(ah_secret_tail(s, "xxabcde", 7), 5);
-    assert_int_equal(ah_secret_tail(s, "xxabc", 5), 0);
+    assert_int_equal(ah_secret_tail(s, "xxabc", 5), 3);
+    assert_int_equal(ah_secret_tail(s, "xxab", 4), 2);
+    assert_int_equal(ah_secret_tail(s, "a", 1), 1);
+    assert_int_equal(ah_secret_tail(s, "abd", 3), 0);
+    assert_int_equal(ah_secret_tail(s, "xb", 2), 0);
+    assert_int_equal(ah_secret_tail(s, "", 0), 0);
     assert_int_equal(ah_secret_tail(s, "abcdefghij", 10), 0);
     assert_int_equal(ah_secret_tail(s, "abcdeabcdefghi", 14), 9);
     ah_secret_free(s);

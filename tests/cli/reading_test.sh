@@ -162,7 +162,7 @@ run trace show last --io
 not_out "pw1word"
 
 begin "a secret and credentials in two pieces of a stream, a call's arguments, a tool's answer, a URL, an error; with / \" and +"
-MY_TOKEN='MARK/a"b cd+ef/98765' # the notes for resuming hold the pieces of a stream as they came
+MY_TOKEN='LEAK/a"b cd+ef/98765'
 PEM='-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKC/a+b==\n-----END RSA PRIVATE KEY-----'
 cat >world.lua <<LUA
 local SECRET, KEY, PEM = '$MY_TOKEN', "$KEY", "$PEM"
@@ -181,26 +181,26 @@ local openai, scalekit, trace, http = require "host.openai", require "host.scale
 local look = { name = "look", parameters = { type = "object", properties = { url = { type = "string" } } } }
 local model = openai.chat_model { model = "gpt-4o" }:bind_tools { look }
 local stream = assert(model:stream { { role = "user", content = "in pieces" } })
-local cut = false
-for chunk in stream do
-  local text = chunk.content or ""
-  cut = cut or (text:find("MARK", 1, true) and not text:find("98765", 1, true))
+local whole, pieces = false, 0
+for chunk in stream do -- the emulator's pieces end with a word; the secret's are given in one
+  whole, pieces = whole or (chunk.content or ""):find('LEAK/a"b cd+ef/98765', 1, true), pieces + 1
 end
-assert(cut, "the secret came in one piece")
+assert(whole and pieces > 10, "the secret came in pieces")
 local message = stream:message()
-assert(message.content:find("MARK", 1, true) and message.content:find("PRIVATE KEY", 1, true))
+assert(message.content:find("LEAK", 1, true) and message.content:find("PRIVATE KEY", 1, true))
 local call = message.tool_calls[1]
 trace.span(call.name, { run_type = "tool", inputs = call.args, metadata = { seen = call.args.text } }, function()
   trace.event("went", { to = call.args.url })
   return { { type = "text", text = call.args.text } }
 end)
 local mails = assert(scalekit.execute_tool { tool_name = "gmail_fetch_mails", identifier = "u", connection_name = "gmail", tool_input = {} })
-assert(mails.json:find("MARK", 1, true))
+assert(mails.json:find("LEAK", 1, true))
 http.get("http://127.0.0.1:1/?q=" .. call.args.url)
 pcall(trace.span, "fails", function() error("cannot use " .. call.args.text, 0) end)
 LUA
 with MY_TOKEN="$MY_TOKEN" -- run -q pieces.lua
 want_code 0
+check "no piece of it in the journal" sh -c "! grep -qaE 'cd.ef|98765' home/journal.db*"
 run trace verify last
 want_code 0
 run trace export last
@@ -210,12 +210,12 @@ done >sent
 for file in out sent; do
   check "$file: all spans" test "$(grep -o '"dotted_order":' $file | wc -l)" -ge 5
   check "$file: the secret by its name" grep -q '\[secret:MY_TOKEN\]' $file
-  check "$file: nothing of any" sh -c "! grep -qE 'MARK|98765|a1B2c3D4|MIIEpA|z12345' $file"
+  check "$file: nothing of any" sh -c "! grep -qE 'LEAK|98765|a1B2c3D4|MIIEpA|z12345' $file"
 done
 for words in "show last --io" "show last" "show last --json" "ls --json" "diff last last"; do
   # shellcheck disable=SC2086
   run trace $words
-  check "trace $words" sh -c "! grep -qE 'MARK|98765|a1B2c3D4|MIIEpA|z12345' out err"
+  check "trace $words" sh -c "! grep -qE 'LEAK|98765|a1B2c3D4|MIIEpA|z12345' out err"
 done
 
 begin "a run on a terminal says where it can be seen, a run in a pipe does not ask"

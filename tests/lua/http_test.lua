@@ -297,4 +297,27 @@ t.test("a secret that is echoed does not come back", function()
   far:close()
 end)
 
+t.test("a secret that a server sends in pieces is given in one", function()
+  local secret, at = "token-for-tests-123456", 1
+  local far = assert(require("host.server").listen { handler = function(req)
+    local stream = req:stream(200, { ["content-type"] = "text/plain" })
+    stream:write("a to" .. secret:sub(1, at))
+    task.sleep(0.01)
+    stream:write(secret:sub(at + 1) .. " and toke")
+    task.sleep(0.01)
+    stream:write "s"
+    stream:finish()
+  end })
+  for i = 1, #secret - 1 do
+    local whole, text = 0, ""
+    at = i
+    for chunk in assert(http.get("http://127.0.0.1:" .. far:port(), { stream = true })):chunks() do
+      whole, text = whole + (chunk:find(secret, 1, true) and 1 or 0), text .. chunk
+    end
+    t.eq(text, "a to" .. secret .. " and tokes")
+    t.eq(whole, 1)
+  end
+  far:close()
+end)
+
 t.done()
