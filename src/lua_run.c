@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AT_CALL = 4 };
+enum { AT_GUARD = 3, AT_CALL };
 
 static struct ah_call *call_at(lua_State *L)
 {
@@ -56,6 +56,7 @@ static int k_parked(lua_State *L, int status, lua_KContext idx)
 static int park(lua_State *L, struct ah_error *why)
 {
     ah_call_park(call_at(L), why);
+    ah_luareplay_waits(L, AT_GUARD);
     return k_parked(L, LUA_OK, ah_task_push_op(L, ah_op_latch(ah_lua_of(L)->core->loop)));
 }
 
@@ -252,6 +253,7 @@ static int k_approval(lua_State *L, int status, lua_KContext idx)
     struct ah_op *op = ah_tty_ask(ah_lua_of(L)->core->loop, text_of(L));
     if (!op)
         return ask_later(L, r, sha256, question);
+    ah_luareplay_waits(L, AT_GUARD);
     return k_line(L, LUA_OK, ah_task_push_op(L, op));
 }
 

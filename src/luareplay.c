@@ -166,6 +166,13 @@ struct ah_call *ah_luareplay_begin(lua_State *L, struct ah_replay *r, const char
     return begin(L, r, name, box, first, last);
 }
 
+void ah_luareplay_waits(lua_State *L, int guard)
+{
+    struct call_box *box = luaL_checkudata(L, guard, CALL_MT);
+    box->task = ah_task_current(L);
+    ah_task_set_call(box->task, ah_call_number(box->call));
+}
+
 /* [true,values] or [false,error] */
 static void note_results(lua_State *L, struct ah_call *c, struct ah_buf *text, int first, int last, bool ok,
                          bool at_once)
@@ -320,10 +327,8 @@ void ah_luareplay_call(lua_State *L, const char *name)
 
 static void replace_field(lua_State *L, const char *title, const char *name)
 {
-    if (lua_getfield(L, -1, name) != LUA_TFUNCTION) {
-        lua_pop(L, 1);
-        return;
-    }
+    if (lua_getfield(L, -1, name) != LUA_TFUNCTION)
+        luaL_error(L, "internal error: no function %s%s is there to be noted", title, name);
     lua_pushfstring(L, "%s%s", title, name);
     lua_pushcclosure(L, l_noted, 2);
     lua_setfield(L, -2, name);
@@ -415,7 +420,7 @@ void ah_luareplay_values(lua_State *L, const char *title, const char *const *nam
         lua_CFunction f = lua_tocfunction(L, -1);
         lua_pop(L, 1);
         if (!f)
-            continue;
+            luaL_error(L, "internal error: no function %s%s is there to be noted", title, *names);
         lua_pushfstring(L, "%s%s", title, *names);
         ah_luareplay_value(L, f, lua_tostring(L, -1));
         lua_remove(L, -2);

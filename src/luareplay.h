@@ -35,6 +35,8 @@ struct ah_ids *ah_luareplay_ids(lua_State *L);
 /* A call whose waiting is the binding's own (a timer, a person): pushes a guard that drops it. Raises when the run
  * diverges. The arguments are the stack's first..last. */
 struct ah_call *ah_luareplay_begin(lua_State *L, struct ah_replay *r, const char *name, int first, int last);
+/* The call of the guard at `guard` waits now, in this task, until its C function returns. */
+void ah_luareplay_waits(lua_State *L, int guard);
 /* Notes the values at first..last as its results. */
 void ah_luareplay_end(lua_State *L, struct ah_call *c, int first, int last, bool at_once);
 /* Pushes the results that it had; raises what it raised. Returns how many. */

@@ -96,7 +96,10 @@ static int l_os_exit(lua_State *L)
     ah_loop_hurry(lua->core->loop);
     if (!ah_task_current(L) || !lua_isyieldable(L))
         return luaL_error(L, "os.exit: the script ends here");
-    return k_exit(L, LUA_OK, ah_task_push_op(L, ah_op_latch(lua->core->loop)));
+    struct ah_op *never = ah_op_latch(lua->core->loop);
+    if (never)
+        never->inner = true;
+    return k_exit(L, LUA_OK, ah_task_push_op(L, never));
 }
 
 static int l_os_getenv(lua_State *L)

@@ -8,6 +8,7 @@
 
 #include "limits.h"
 #include "log.h"
+#include "replay.h"
 
 #include <assert.h>
 #include <lualib.h>
@@ -197,6 +198,21 @@ static void on_op_done(struct ah_op *op, void *arg)
         step(t);
 }
 
+/* What a script's run waits for comes from outside, unless it is `inner`: then a resumed run must find it in the notes
+ * (luareplay.h). A binding that forgot this makes runs that cannot be resumed; tests do not get past it. */
+static void check_noted(lua_State *L, const struct ah_task *t, const struct ah_op *op)
+{
+    struct ah_lua *lua = ah_lua_of(L);
+    if (!lua->replay || !t->run || op->inner || t->call || ah_replay_closed(lua->replay))
+        return;
+    ah_replay_close(lua->replay, "it waited for something that is not noted");
+    ah_log_line(lua->core->log, AH_LOG_ERROR, "internal error: a wait for %s is not noted (luareplay.h)",
+                op->cls->name);
+#ifdef AH_FAULTS
+    abort();
+#endif
+}
+
 int ah_task_await(lua_State *L, int idx, lua_KFunction k)
 {
     struct ah_tasks *tasks = tasks_of(L);
@@ -204,6 +220,7 @@ int ah_task_await(lua_State *L, int idx, lua_KFunction k)
     if (why)
         return luaL_error(L, "%s", why);
     struct ah_op *op = ah_task_op(L, idx);
+    check_noted(L, tasks->current, op);
     tasks->current->waiting = op;
     ah_op_wait(op, on_op_done, tasks->current);
     lua_pushlightuserdata(L, (void *)(uintptr_t)&wait_marker);
