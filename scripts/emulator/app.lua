@@ -3,7 +3,8 @@
 --
 -- A request: { method=, path=, raw_query=, headers={lower-case names}, body= }. A body that is answered is a
 -- string, or { chunks = {string…}, delay = seconds between them, cut = true to break the connection off,
--- silent = true for not even a status, wait = seconds before all }.
+-- silent = true for not even a status, wait = seconds before all, more = function(stream) that waits for the
+-- next piece after the chunks, nil at the end }.
 local json = require "host.json"
 local accounts = require "emulator.accounts"
 local admin = require "emulator.admin"
@@ -127,8 +128,14 @@ function App:rows(place, prefix, store, rows)
   end
 end
 
+-- Ends the streams that wait for something.
+function App:close()
+  if self.mcp then mcp_server.close(self.mcp) end
+end
+
 -- Data as at the start; keys, seed and settings stay.
 function App:reset()
+  self:close()
   local options = self.options
   local world = world_of.new { seed = options.seed, clock = options.clock, open = options.open }
   world.log = options.log or function() end

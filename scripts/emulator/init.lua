@@ -27,6 +27,9 @@ local function send_chunks(app, req, status, headers, body)
     if body.delay and i > 1 then task.sleep(body.delay) end
     if chunk ~= "" and not stream:write(chunk) then return end -- the client left
   end
+  for piece in body.more or function() end, stream do
+    if not stream:write(piece) then return end
+  end
   if body.cut then stream:abort() else stream:finish() end
 end
 
@@ -72,7 +75,10 @@ function M.start(options)
   if not server then return nil, err end
   local port = server:port()
   app.url = ("http://%s:%d"):format(copy.address or "127.0.0.1", port)
-  return { url = app.url, port = port, env = app:env(app.url), app = app, close = function() server:close() end }
+  return { url = app.url, port = port, env = app:env(app.url), app = app, close = function()
+    app:close()
+    server:close()
+  end }
 end
 
 return M

@@ -2,6 +2,7 @@
 -- sessions as up to 2025-11-25, and without as since 2026-07-28. Called by app.lua over the store of mcp.lua. Tools are
 -- those of the config's connections, run with the accounts of the user whom the token or the address names.
 local json = require "host.json"
+local asks = require "emulator.mcp_asks"
 local catalog_of = require "emulator.catalog"
 local reply = require "emulator.reply"
 local scalekit = require "emulator.scalekit"
@@ -40,6 +41,8 @@ local function failure(status, id, code, message, data)
     error = { code = code, message = message, data = data } })
 end
 
+local function message_event(id, body) return ("event: message\nid: %s\ndata: %s\n\n"):format(id, body) end
+
 -- One message as JSON, or as a stream: an empty event whose id a client may come back with, then the message.
 local function answer(self, request, message, headers)
   local _, kind, body = reply.json(200, message)
@@ -54,20 +57,15 @@ local function answer(self, request, message, headers)
   local wait = ("retry: %d\n"):format((request.trouble and request.trouble.seconds or 0.05) * 1000)
   local chunks = { ("id: %s\n%sdata: \n\n"):format(first, cut and wait or "") }
   if others then chunks[1] = chunks[1] .. CHATTER end
-  if not cut then chunks[#chunks + 1] = ("event: message\nid: %s\ndata: %s\n\n"):format(second, body) end
+  if not cut then chunks[#chunks + 1] = message_event(second, body) end
   return 200, kind, { chunks = chunks }
 end
 
--- What an event's stream still owes.
+-- What an event's stream still owes, or nil.
 local function resume(self, request)
   local event = self.events[request.headers["last-event-id"] or ""]
-  if not event then
-    local status, headers, body = failure(405, nil, -32000, "Method Not Allowed")
-    headers.allow = "POST, DELETE"
-    return status, headers, body
-  end
-  return 200, { ["content-type"] = "text/event-stream" },
-    { chunks = { ("event: message\nid: %s\ndata: %s\n\n"):format(event.id, event.body) } }
+  if not event then return nil end
+  return 200, { ["content-type"] = "text/event-stream" }, { chunks = { message_event(event.id, event.body) } }
 end
 
 -- who asks, and of what ----------------------------------------------------------------------------------
@@ -155,6 +153,8 @@ local function said(message, is_error, data)
   return { content = json.array { { type = "text", text = message } }, structuredContent = data, isError = is_error }
 end
 
+local function said_no(words) return said("The tool did not run. " .. words, true) end
+
 local function call_tool(self, call)
   local name, args = given(call.params.name), given(call.params.arguments) or {}
   for _, row in ipairs(tools_of(self, call.server)) do
@@ -190,19 +190,60 @@ local function supported(version)
   return false
 end
 
+local function message_of(call, result, code, message)
+  if not result then return { jsonrpc = "2.0", id = call.id, error = { code = code, message = message } } end
+  if call.modern then result.resultType = result.resultType or "complete" end
+  return { jsonrpc = "2.0", id = call.id, result = result }
+end
+
 local function respond(self, call, result, code, message)
-  if not result then
-    if code == -32601 and call.modern then return failure(404, call.id, code, message) end
-    return answer(self, call.request, { jsonrpc = "2.0", id = call.id, error = { code = code, message = message } },
-      call.headers)
+  if not result and code == -32601 and call.modern then return failure(404, call.id, code, message) end
+  return answer(self, call.request, message_of(call, result, code, message), call.headers)
+end
+
+-- The tool's result, or the refusal, once the client has answered; with words about that answer.
+local function finish_call(self, call, question, client_said)
+  local agreed, words = asks.verdict(question, client_said)
+  if not agreed then return said_no(words) end
+  local result, code, message = call_tool(self, call)
+  if result then result.content[#result.content + 1] = { type = "text", text = words } end
+  return result, code, message
+end
+
+-- A call whose tool wants to know something first, on a stream of its own.
+local function ask_first(self, call, question)
+  if not asks.can(question, call.session.capabilities) then
+    return respond(self, call, said(("the client does not offer %s"):format(question.capability), true))
   end
-  if call.modern then result.resultType = "complete" end
-  return answer(self, call.request, { jsonrpc = "2.0", id = call.id, result = result }, call.headers)
+  local wait, own = asks.ask(self, call, question)
+  local headers = { ["content-type"] = "text/event-stream", ["mcp-session-id"] = call.headers["mcp-session-id"] }
+  local answered
+  return 200, headers, { chunks = { ("id: %s\ndata: \n\n%s"):format(self.world:uuid(), own or "") }, more = function()
+    if answered then return nil end
+    answered = true
+    local message = message_of(call, finish_call(self, call, question, wait()))
+    return message_event(self.world:uuid(), assert(json.encode(message)))
+  end }
+end
+
+-- The same without sessions: the call comes again, and brings the answer.
+local function ask_again(self, call, question)
+  local capabilities = call.params._meta[META .. "clientCapabilities"]
+  if not asks.can(question, capabilities) then
+    return failure(400, call.id, -32021, "Missing required client capability: " .. question.capability)
+  end
+  local input = asks.input_of(self, call)
+  if input == false then return failure(400, call.id, -32602, "Invalid requestState") end
+  if not input then return respond(self, call, asks.input_required(self, call, question)) end
+  return respond(self, call, finish_call(self, call, question, input))
 end
 
 local METHODS = { ["tools/list"] = list_tools, ["tools/call"] = call_tool }
 
 local function dispatch(self, call, own)
+  local question = call.method == "tools/call" and asks.question(call.request)
+  if question and not call.modern then return ask_first(self, call, question) end
+  if question and question.capability then return ask_again(self, call, question) end -- no pings since 2026-07-28
   local act = METHODS[call.method] or own[call.method]
   if not act then return respond(self, call, nil, -32601, "Method not found") end
   return respond(self, call, act(self, call))
@@ -240,7 +281,7 @@ local OWN_LEGACY = { ping = function() return {} end }
 local function initialize(self, call)
   local wanted = given(call.params.protocolVersion)
   local id = self.world:uuid()
-  self.mcp_sessions[id] = true
+  self.mcp_sessions[id] = asks.new_session(given(call.params.capabilities))
   call.headers = { ["mcp-session-id"] = id }
   return respond(self, call, { protocolVersion = supported(wanted) and wanted or LEGACY[1],
     capabilities = { tools = { listChanged = false } }, serverInfo = INFO,
@@ -267,7 +308,8 @@ local function legacy(self, call)
   end
   local refused = session_fault(self, call.request, call.id)
   if refused then return table.unpack(refused) end
-  call.headers = { ["mcp-session-id"] = call.request.headers["mcp-session-id"] }
+  local id = call.request.headers["mcp-session-id"]
+  call.headers, call.session = { ["mcp-session-id"] = id }, self.mcp_sessions[id]
   if call.id == nil then return 202, call.headers, "" end -- a notification
   return dispatch(self, call, OWN_LEGACY)
 end
@@ -282,7 +324,10 @@ local function post(self, request)
   local message, broken = json.decode(request.body)
   if broken then return failure(400, nil, -32700, "Parse error") end
   local answers = is_object(message) and message.method == nil and (message.result ~= nil or message.error ~= nil)
-  if answers and message.jsonrpc == "2.0" then return 202, {}, "" end -- to a request of ours
+  if answers and message.jsonrpc == "2.0" then -- to a request of ours
+    asks.take(self, self.mcp_sessions[request.headers["mcp-session-id"]], message)
+    return 202, {}, ""
+  end
   if not is_object(message) or message.jsonrpc ~= "2.0" or type(message.method) ~= "string" then
     return failure(400, nil, -32600, "Invalid Request: one JSON-RPC 2.0 message expected")
   end
@@ -304,18 +349,40 @@ local function delete(self, request)
   if not server then return table.unpack(refused) end
   local fault = session_fault(self, request)
   if fault then return table.unpack(fault) end
-  self.mcp_sessions[request.headers["mcp-session-id"]] = nil
+  local id = request.headers["mcp-session-id"]
+  asks.end_session(self.mcp_sessions[id])
+  self.mcp_sessions[id] = nil
   return 200, {}, ""
 end
 
+local function not_offered()
+  local status, headers, body = failure(405, nil, -32000, "Method Not Allowed")
+  headers.allow = "POST, DELETE"
+  return status, headers, body
+end
+
+-- What a stream still owes, or the standing stream of a session.
 local function get(self, request)
   local server, refused = server_of(self, request)
   if not server then return table.unpack(refused) end
-  return resume(self, request)
+  if not (request.headers.accept or ""):lower():find("text/event-stream", 1, true) then
+    return failure(406, nil, -32000, "Not Acceptable: Client must accept text/event-stream")
+  end
+  local status, headers, body = resume(self, request)
+  if status then return status, headers, body end
+  if request.forms.mcp_standing == "off" or request.headers["mcp-protocol-version"] == MODERN then
+    return not_offered()
+  end
+  local fault = session_fault(self, request)
+  if fault then return table.unpack(fault) end
+  return asks.standing(self.mcp_sessions[request.headers["mcp-session-id"]])
 end
+
+M.close = asks.close
 
 function M.install(self, app)
   self.scalekit, self.mcp_sessions, self.events, self.event_order = app.scalekit, {}, {}, {}
+  asks.install(self)
   for method, handler in pairs { POST = post, DELETE = delete, GET = get } do
     app:route("scalekit", "mcp_server", method, "/mcp/v3/servers/{id}",
       function(request) return handler(self, request) end, { open = true })

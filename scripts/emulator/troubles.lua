@@ -30,6 +30,7 @@ M.KINDS = {
   "object_arguments", "empty_arguments", "list_arguments", "control_arguments", "cut_arguments", "bad_arguments",
   "pending", "expired", "no_tools", "tool_error", -- Scalekit
   "resume", "no_session", "chatter", -- MCP: the answer is there for who comes back; a lost session; others speak first
+  "ask_elicitation", "ask_sampling", "ask_roots", "ask_ping", -- MCP: the server asks the client before a tool runs
 }
 
 local FORMS = { data = true, named = true, detail = true, text = true }

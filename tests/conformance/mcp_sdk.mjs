@@ -1,16 +1,17 @@
 // The emulated MCP servers as npm @modelcontextprotocol/sdk sees them: handshake, pages of tools, a call, a session's end,
-// answers as streams, a stream that is resumed. Used by run.mjs.
+// answers as streams, a stream that is resumed, what a server asks of its client. Used by run.mjs.
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema, PingRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { admin, eq, errorOf, mcpServer, test } from './harness.mjs';
 
 export async function run({ url, env }) {
   const server = await mcpServer({ url, env }, 'sdk', ['gmail', 'slack']);
   const { token } = server;
 
-  async function open(headers) {
+  async function open(headers, capabilities = {}) {
     const transport = new StreamableHTTPClientTransport(new URL(server.url), { requestInit: { headers } });
-    const client = new Client({ name: 'conformance', version: '1' });
+    const client = new Client({ name: 'conformance', version: '1' }, { capabilities });
     await client.connect(transport);
     return { client, transport };
   }
@@ -56,6 +57,26 @@ export async function run({ url, env }) {
     const { client } = await open({ authorization: `Bearer ${token}` });
     await admin(url, 'POST', 'trouble', { where: 'mcp_server', what: 'chatter', match: 'tools/call', times: 1 });
     eq((await client.callTool({ name: 'gmail_fetch_mails', arguments: { max_results: 1 } })).isError, false);
+    await client.close();
+  });
+
+  await test('mcp: the server asks, on the standing stream and on the answer\'s own', async () => {
+    const { client } = await open({ authorization: `Bearer ${token}` }, { elicitation: {}, sampling: {}, roots: {} });
+    const asked = [];
+    const answers = [[ElicitRequestSchema, { action: 'accept', content: { agree: true } }],
+      [CreateMessageRequestSchema, { model: 'm', role: 'assistant', content: { type: 'text', text: 'yes' } }],
+      [ListRootsRequestSchema, { roots: [{ uri: 'file:///a' }] }], [PingRequestSchema, {}]];
+    for (const [schema, answer] of answers) client.setRequestHandler(schema, ({ method }) => { asked.push(method); return answer; });
+    for (const where of ['standing', 'answer']) {
+      await admin(url, 'POST', 'forms', { mcp_asks: where });
+      for (const kind of ['elicitation', 'sampling', 'roots', 'ping']) {
+        await admin(url, 'POST', 'trouble', { where: 'mcp_server', what: `ask_${kind}`, match: 'tools/call', times: 1, seconds: 10 });
+        const { isError, content } = await client.callTool({ name: 'gmail_fetch_mails', arguments: { max_results: 1 } });
+        eq([isError, content.length, content[1].text.startsWith(`The client answered ${asked.at(-1)} with {`)], [false, 2, true], content[1]?.text);
+      }
+    }
+    await admin(url, 'POST', 'forms', { mcp_asks: 'standing' });
+    eq(asked, [1, 2].flatMap(() => ['elicitation/create', 'sampling/createMessage', 'roots/list', 'ping']));
     await client.close();
   });
 
