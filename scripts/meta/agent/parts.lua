@@ -132,6 +132,14 @@ function Toolbox:class_of(name) end
 ---@param more agent.Tool[]
 function Toolbox:offer(more) end
 
+---The same for what the model has found; what it found first gives way to what is too much.
+---@param found agent.Tool[]
+function Toolbox:reveal(found) end
+
+---Leaves tools to be found by find_tools.
+---@param hidden agent.Tool[]
+function Toolbox:hide(hidden) end
+
 ---Reads edited folders of tools again; a broken edit is logged and not used.
 function Toolbox:refresh() end
 ---Ends what the connectors opened: MCP servers.
