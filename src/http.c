@@ -1116,7 +1116,7 @@ static int fill(struct ah_http_impl *i, const struct ah_http_req *req, struct ah
         memcpy(i->body, req->body, req->body_n);
     i->body_n = req->body_n;
     i->has_body = req->has_body && req->body_n > 0;
-    i->safe_to_repeat = req->idempotent || is_idempotent(method);
+    i->safe_to_repeat = !req->once && (req->idempotent || is_idempotent(method));
     i->unsafe = !i->safe_to_repeat;
     i->stream = req->stream;
     i->lane = req->stream ? &i->http->streams : &i->http->shared;

@@ -46,6 +46,7 @@ struct ah_http_req {
     size_t body_n;
     bool has_body;
     bool idempotent;       /* may be sent again; GET, HEAD, PUT, DELETE, OPTIONS are anyway */
+    bool once;             /* not even those */
     bool stream;           /* no compression is asked for; a 2xx body goes to on_data */
     bool refuse_redirects; /* default: up to 5 within the same origin, for GET and HEAD only */
     int64_t connect_ms, first_byte_ms, idle_ms, total_ms; /* 0 = limits.h. total: attempts and waits */

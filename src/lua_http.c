@@ -48,6 +48,7 @@ static int read_request(lua_State *L, int idx, struct ah_luahttp_draft *d, struc
         return -1;
     read_limits(L, idx, &d->req);
     d->req.idempotent = ah_luax_bool(L, idx, "idempotent", false);
+    d->req.once = !ah_luax_bool(L, idx, "idempotent", true); /* false was said */
     d->req.stream = ah_luax_bool(L, idx, "stream", false);
     d->req.refuse_redirects = !ah_luax_bool(L, idx, "redirect", true);
     int64_t max = ah_luax_int(L, idx, "max_body", 0);
@@ -68,6 +69,8 @@ static int read_request(lua_State *L, int idx, struct ah_luahttp_draft *d, struc
 static enum ah_effect_class class_of(const struct ah_http_req *req)
 {
     const char *m = req->method ? req->method : req->has_body ? "POST" : "GET";
+    if (req->once)
+        return AH_EFFECT_UNSAFE;
     if (strcmp(m, "GET") == 0 || strcmp(m, "HEAD") == 0 || strcmp(m, "OPTIONS") == 0)
         return AH_EFFECT_READ;
     if (req->idempotent || strcmp(m, "PUT") == 0 || strcmp(m, "DELETE") == 0)

@@ -527,6 +527,8 @@ static int read_proxied(lua_State *L, struct ah_luahttp_draft *d, struct ah_skpr
     ah_buf_adds(&d->url, ah_luax_need_str(L, 1, "path"));
     req->method = ah_luax_str(L, 1, "method", NULL);
     req->timeout_ms = ah_luax_ms(L, 1, "timeout", 0);
+    req->idempotent = ah_luax_bool(L, 1, "idempotent", false);
+    req->once = !ah_luax_bool(L, 1, "idempotent", true); /* false was said */
     if (ah_luahttp_read_query(L, 1, d, err) != 0 || ah_luahttp_read_headers(L, 1, d, err) != 0 ||
         ah_luahttp_read_body(L, 1, d, err) != 0 || ah_luahttp_end_draft(d, err) != 0)
         return -1;
@@ -541,9 +543,9 @@ static int read_proxied(lua_State *L, struct ah_luahttp_draft *d, struct ah_skpr
 
 static int l_request(lua_State *L)
 {
-    static const char *const fields[] = {"body", "connection_name", "form", "headers", "identifier",
-                                         "json", "method",          "path", "query",   "timeout",
-                                         NULL};
+    static const char *const fields[] = {"body",       "connection_name", "form",    "headers",
+                                         "idempotent", "identifier",      "json",    "method",
+                                         "path",       "query",           "timeout", NULL};
     struct ah_skproxy_req req = {0};
     struct ah_error err = {0};
     check_call(L, "scalekit.request", fields);

@@ -143,13 +143,14 @@ static int copy_headers(struct ah_skcall *c, const struct ah_skproxy_req *req)
     return 0;
 }
 
-static enum ah_effect_class class_of(const char *method)
+static enum ah_effect_class class_of(const struct ah_skproxy_req *req, const char *method)
 {
     static const char *const reads[] = {"GET", "HEAD", "OPTIONS", NULL}, *const settles[] = {"PUT", "DELETE",
                                                                                              NULL};
-    return is_word(method, reads)     ? AH_EFFECT_READ
-           : is_word(method, settles) ? AH_EFFECT_IDEMPOTENT
-                                      : AH_EFFECT_UNSAFE;
+    return req->once                                     ? AH_EFFECT_UNSAFE
+           : is_word(method, reads)                      ? AH_EFFECT_READ
+           : req->idempotent || is_word(method, settles) ? AH_EFFECT_IDEMPOTENT
+                                                         : AH_EFFECT_UNSAFE;
 }
 
 static int fill_call(struct ah_skcall *c, const struct ah_skproxy_req *req, const char *method)
@@ -162,7 +163,7 @@ static int fill_call(struct ah_skcall *c, const struct ah_skproxy_req *req, cons
     snprintf(c->method, sizeof c->method, "%s", method);
     snprintf(what, sizeof what, "%s /proxy%s", method, req->path);
     c->what = strdup(what);
-    c->effect_class = class_of(method);
+    c->effect_class = class_of(req, method);
     c->effect_kind = "proxy";
     if (req->timeout_ms > 0)
         c->total_ms = req->timeout_ms;

@@ -13,7 +13,8 @@ struct ah_skproxy_req {
     const char *body;
     size_t body_n;
     bool has_body;
-    int64_t timeout_ms; /* 0 = 60 s */
+    bool idempotent, once; /* may be sent again; may not: else by the method */
+    int64_t timeout_ms;    /* 0 = 60 s */
 };
 
 /* who: connection_name and identifier. The op's res is what the service answered, also when the op has

@@ -14,11 +14,14 @@
 --     }
 --
 -- auth = { connection = "github" } goes through Scalekit's proxy with the user's own account there; base_url is then
--- left out. An argument named in the path goes there; the others go into the query of GET, HEAD and DELETE, else into a
--- JSON body. GET and HEAD are read, PUT and DELETE idempotent, all else unsafe, unless `class` says otherwise.
+-- left out. An argument named in the path goes there; the others go into the query of GET, HEAD and DELETE (a list as
+-- one pair for each element), else into a JSON body. GET and HEAD are read, PUT and DELETE idempotent, all else unsafe,
+-- unless `class` says otherwise.
 local host = require "host"
 local http = require "host.http"
+local json = require "host.json"
 local scalekit = require "host.scalekit"
+local accounts = require "agent.accounts"
 local comments = require "agent.comments"
 local errors = require "agent.errors"
 local fields = require "agent.fields"
@@ -59,6 +62,28 @@ local function path_names(path)
   return names
 end
 
+-- What stands in the path must always be given, else another address is asked.
+local function check_path(what, operation, schema, level)
+  if operation.path:sub(1, 1) ~= "/" or operation.path:find "[%s?#]" then
+    fields.blame(("%s: the path begins with / and holds no blank, ? or #, got '%s'"):format(what, operation.path),
+      level + 1)
+  end
+  local required = {}
+  for _, name in ipairs(schema.required or {}) do required[name] = true end
+  for _, name in ipairs(path_names(operation.path)) do
+    if not (schema.properties or {})[name] then
+      fields.blame(("%s: the path names {%s}, which is no argument"):format(what, name), level + 1)
+    end
+    if not required[name] then
+      fields.blame(("%s: the path names {%s}, which may be left out"):format(what, name), level + 1)
+    end
+  end
+  local rest = operation.path:gsub("{[%w_]+}", "")
+  if rest:find "[{}]" then
+    fields.blame(("%s: a name in the path is letters, digits and _: '%s'"):format(what, operation.path), level + 1)
+  end
+end
+
 local function check_operation(operation, level)
   local what = ("api: operation '%s'"):format(tostring(operation.name or "?"))
   fields.check(what, operation, operation_fields, level + 1)
@@ -67,11 +92,7 @@ local function check_operation(operation, level)
   if not METHODS[method] then fields.blame(("%s: unknown method %s"):format(what, method), level + 1) end
   local ok, schema = pcall(schema_of, operation)
   if not ok then fields.blame(("%s: %s"):format(what, schema), level + 1) end
-  for _, name in ipairs(path_names(operation.path)) do
-    if not (schema.properties or {})[name] then
-      fields.blame(("%s: the path names {%s}, which is no argument"):format(what, name), level + 1)
-    end
-  end
+  check_path(what, operation, schema, level + 1)
   return method, schema
 end
 
@@ -88,30 +109,44 @@ end
 
 -- ## Calling
 
-local function encode_path(value)
-  return (tostring(value):gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+local PLAIN = { string = true, number = true, boolean = true }
+
+local function wrong(name, what)
+  error(errors.new { kind = "tool_error", message = ("the argument '%s' %s; nothing was sent"):format(name, what) }, 0)
 end
 
-local function to_query(value)
-  if type(value) == "table" then return table.concat(value, ",") end
-  return tostring(value)
+-- One segment of the path, and never another path: "", "." and ".." would lead elsewhere.
+local function encode_path(name, value)
+  if not PLAIN[type(value)] then wrong(name, "must be a text or a number: it stands in the address") end
+  local text = tostring(value)
+  if text:match "^%.?%.?$" then wrong(name, ("cannot be '%s': it stands in the address"):format(text)) end
+  return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
--- Path, query and JSON body of a call.
+-- A value or a list of them; nil for none.
+local function to_query(name, value)
+  if value == json.null then return nil end
+  if PLAIN[type(value)] then return value end
+  for key, one in pairs(value) do
+    if math.type(key) ~= "integer" or not PLAIN[type(one)] then
+      wrong(name, "must be a text, a number or a list of them: it stands in the address")
+    end
+  end
+  return value
+end
+
+-- Path, query and JSON body of a call. Raises an error for the model.
 local function place(operation, method, args)
   local rest = {}
   for name, value in pairs(args) do rest[name] = value end
-  local path = operation.path:gsub("{([%w_]+)}", function(name)
-    local value = rest[name]
-    rest[name] = nil
-    return encode_path(value)
-  end)
+  local path = operation.path:gsub("{([%w_]+)}", function(name) return encode_path(name, args[name]) end)
+  for _, name in ipairs(path_names(operation.path)) do rest[name] = nil end
   local query, body = {}, {}
   local in_query = {}
   for _, name in ipairs(operation.query or {}) do in_query[name] = true end
   local has_body = method ~= "GET" and method ~= "HEAD" and method ~= "DELETE"
   for name, value in pairs(rest) do
-    if has_body and not in_query[name] then body[name] = value else query[name] = to_query(value) end
+    if has_body and not in_query[name] then body[name] = value else query[name] = to_query(name, value) end
   end
   return path, next(query) and query or nil, has_body and body or nil
 end
@@ -129,11 +164,18 @@ local function add_auth(auth, request)
   end
 end
 
+-- What is refused for want of an authorized account did nothing, and is sent again when the user has come.
+local function send_through(connection, request, call)
+  request.connection_name, request.identifier = connection, call.identifier
+  local response, err = scalekit.request(request)
+  if response or not accounts.refused(errors.of(err)) then return response, err end
+  local renewed, why = accounts.renew(err, connection, call.identifier, call.patience or 0)
+  if not renewed then return nil, why end
+  return scalekit.request(request)
+end
+
 local function send(spec, request, call)
-  if spec.auth and spec.auth.connection then
-    request.connection_name, request.identifier = spec.auth.connection, call.identifier
-    return scalekit.request(request)
-  end
+  if spec.auth and spec.auth.connection then return send_through(spec.auth.connection, request, call) end
   request.url, request.path = spec.base_url .. request.path, nil
   add_auth(spec.auth, request)
   return http.request(request)
@@ -149,12 +191,14 @@ local function refusal(err)
 end
 
 local function runner(spec, operation, method)
+  local idempotent = (operation.class or METHODS[method]) ~= "unsafe"
   return function(args, call)
     local path, query, body = place(operation, method, args)
     local headers = {}
     for name, value in pairs(spec.headers or {}) do headers[name] = value end
     local response, err = send(spec, {
       method = method, path = path, query = query, json = body, headers = headers, timeout = spec.timeout,
+      idempotent = idempotent,
     }, call)
     if not response then return refusal(err) end
     if response.body == "" then return ("Done (status %d, no content)."):format(response.status) end
@@ -181,7 +225,7 @@ return function(spec)
     local method, schema = check_operation(operation, 2)
     list[i] = {
       name = operation.name, description = operation.description, parameters = schema,
-      class = operation.class or METHODS[method], run = runner(own, operation, method),
+      class = operation.class or METHODS[method], connector = through, run = runner(own, operation, method),
     }
   end
   return list

@@ -30,6 +30,7 @@ local tools = {}
 local tool_fields = {
   name = "text", description = "text", parameters = "table", input_schema = "table", annotations = "table",
   class = "text", run = "callable", verify = "callable",
+  connector = "text", -- the connection that it asks, for the question and the trace
 }
 
 local classes = { read = true, idempotent = true, unsafe = true }
@@ -137,9 +138,13 @@ end
 
 -- A Lua tool runs in a span of its own. An error that it returns is raised inside, so that the span shows it.
 local function run_lua(tool, call, context)
-  local opts = { run_type = "tool", inputs = call.args, metadata = { tool_call_id = call.id } }
+  local opts = { run_type = "tool", inputs = call.args, metadata = {
+    tool_call_id = call.id, connection_name = tool.connector, identifier = tool.connector and context.identifier,
+  } }
   local ok, value = pcall(trace.span, tool.name, opts, function()
-    local result, err = tool.run(call.args, { id = call.id, name = tool.name, identifier = context.identifier })
+    local result, err = tool.run(call.args, {
+      id = call.id, name = tool.name, identifier = context.identifier, patience = context.patience,
+    })
     if result == nil and err ~= nil then error(err, 0) end
     return result
   end)

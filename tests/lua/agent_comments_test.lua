@@ -1,6 +1,7 @@
 -- Tools from comments, folders of them, and HTTP APIs described in a table.
 local t = require "testing"
 local host = require "host"
+local json = require "host.json"
 local agent = require "agent"
 local api = require "agent.api"
 local comments = require "agent.comments"
@@ -133,8 +134,14 @@ end)
 
 -- ## HTTP APIs
 
-local seen
+local seen, cuts, other
 local function serve(req)
+  if req.path == "/v1/cut" then
+    cuts = cuts + 1
+    return 503, { ["retry-after-ms"] = "1" }, "busy"
+  end
+  if req.path == "/v1/away" then return 302, { location = ("http://127.0.0.1:%d/v1/x"):format(other:port()) }, "" end
+  if req.path == "/v1/near" then return 302, { location = "/v1/text" }, "" end
   seen = { method = req.method, path = req.path, query = req.raw_query, body = req.body, auth = req.headers.authorization,
     key = req.headers["x-key"] }
   if req.path == "/v1/broken" then return 422, { ["content-type"] = "application/json" }, '{"error":"name is too long"}' end
@@ -143,6 +150,7 @@ local function serve(req)
   return 200, { ["content-type"] = "application/json" }, '{"ok":true,"list":[1,2]}'
 end
 local far = assert(server.listen { handler = serve })
+other = assert(server.listen { handler = serve })
 local base = ("http://127.0.0.1:%d/v1/"):format(far:port())
 
 local function call(list, name, args)
@@ -175,6 +183,66 @@ t.test("an API as tools: path, query, body, class", function()
   t.match(call(list, "find", { q = "x" }).content, "'id' is missing")
 end)
 
+t.test("an API as tools: arguments that would lead elsewhere are not sent; lists, nulls and blanks in the query", function()
+  local list = api {
+    base_url = base,
+    operations = {
+      { name = "wipe", method = "DELETE", path = "/people/{id}", description = "d", args = { id = "string" } },
+      { name = "find", path = "/people", description = "d",
+        parameters = { type = "object", properties = { tag = { type = "array" }, q = {}, on = { type = "boolean" } } } },
+      { name = "add", method = "POST", path = "/people", description = "d" },
+    },
+  }
+  seen = nil
+  for _, id in ipairs { "", ".", ".." } do
+    t.match(call(list, "wipe", { id = id }).content, "'id' cannot be '" .. id:gsub("%.", "%%.") .. "'.*nothing was sent")
+  end
+  t.match(call(list, "find", { q = { { a = 1 } } }).content, "'q' must be a text, a number or a list")
+  t.match(call(list, "find", { q = { a = 1 } }).content, "'q' must be")
+  t.eq(seen, nil)
+  call(list, "wipe", { id = "../x?y#z%2e\r\nA: b" })
+  t.eq(seen.path, "/v1/people/..%2Fx%3Fy%23z%252e%0D%0AA%3A%20b")
+  call(list, "wipe", { id = "..." })
+  t.eq(seen.path, "/v1/people/...")
+  call(list, "find", { tag = { "a,b", "c\r\nd" }, q = json.null, on = false })
+  t.eq({ seen.path, seen.query }, { "/v1/people", "on=false&tag=a%2Cb&tag=c%0D%0Ad" })
+  call(list, "add", {})
+  t.eq(seen.body, "{}")
+end)
+
+t.test("an API as tools: what is unsafe goes once, whatever its method; what is not may be repeated", function()
+  local list = api {
+    base_url = base,
+    operations = {
+      { name = "trigger", path = "/cut", class = "unsafe", description = "d" },
+      { name = "put", method = "PUT", path = "/cut", class = "unsafe", description = "d" },
+      { name = "get", path = "/cut", description = "d" },
+      { name = "ask", method = "POST", path = "/cut", class = "read", description = "d" },
+    },
+  }
+  for name, often in pairs { trigger = 1, put = 1, get = 3, ask = 3 } do
+    cuts = 0
+    local outcome = call(list, name, {})
+    t.eq({ name, cuts }, { name, often })
+    t.eq({ name, outcome.err.kind }, { name, "http" })
+  end
+end)
+
+t.test("an API as tools: nothing of the script goes into a header by a line's end, no secret to another place", function()
+  t.match(call(api { base_url = base, headers = { ["X-A"] = "b\r\nX-B: c" },
+    operations = { { name = "a", path = "/a", description = "d" } } }, "a", {}).content, "Error: ")
+  local keyed = { base_url = base, auth = { secret = "AGENTHOST_TEST_TOKEN", header = "X-Key" },
+    operations = { { name = "away", path = "/away", description = "d" }, { name = "near", path = "/near", description = "d" } } }
+  seen = nil
+  t.match(call(api(keyed), "away", {}).content, "another origin")
+  t.eq(seen, nil, "the other place was not asked")
+  t.eq(call(api(keyed), "near", {}).content, "just text")
+  keyed.auth = { secret = "AGENTHOST_NO_SUCH_TOKEN" }
+  local outcome = call(api(keyed), "near", {})
+  t.eq(outcome.err.kind, "config")
+  t.match(outcome.content, "AGENTHOST_NO_SUCH_TOKEN")
+end)
+
 t.test("an API as tools: refusals in the service's words, answers of other kinds, other keys", function()
   local list = api {
     base_url = base, auth = { secret = "AGENTHOST_TEST_TOKEN", header = "X-Key" },
@@ -200,6 +268,11 @@ t.test("descriptions that cannot work are refused where they stand", function()
     { { base_url = "x", operations = { { name = "a", description = "d", path = "/{id}" } } }, "{id}, which is no argument" },
     { { base_url = "x", operations = { { name = "a", description = "d", path = "/", method = "FETCH" } } }, "unknown method FETCH" },
     { { base_url = "x", operations = { { name = "a", description = "d", path = "/", args = { x = "table" } } } }, "not known" },
+    { { base_url = "x", operations = { { name = "a", description = "d", path = "/{id}", args = { id = "string?" } } } },
+      "{id}, which may be left out" },
+    { { base_url = "x", operations = { { name = "a", description = "d", path = "/{a-b}" } } }, "letters, digits and _" },
+    { { base_url = "x", operations = { { name = "a", description = "d", path = "/a?b=c" } } }, "holds no blank" },
+    { { base_url = "x", operations = { { name = "a", description = "d", path = "a" } } }, "begins with /" },
     { { base_url = "x", operations = {}, auth = {} }, "auth is { secret" },
     { { base_url = "x", operations = {}, auth = { connection = "c" } }, "leave base_url out" },
     { { base_url = "x", operations = {}, atuh = {} }, "unknown field 'atuh'" },
@@ -208,5 +281,6 @@ t.test("descriptions that cannot work are refused where they stand", function()
 end)
 
 far:close()
+other:close()
 t.eq(host.emulated(), false)
 t.done()

@@ -10,7 +10,7 @@
 ---@class agent.ApiOperation
 ---@field name string of the tool
 ---@field description string what the model reads
----@field path string behind base_url; {name} takes that argument
+---@field path string behind base_url, from its / on; {name} takes that argument, which must be required
 ---@field method? "GET"|"HEAD"|"POST"|"PUT"|"PATCH"|"DELETE" GET
 ---@field args? table<string, string> { name = "type what it is" }, types as in comments
 ---@field parameters? table a JSON schema, in place of args

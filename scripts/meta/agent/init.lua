@@ -111,6 +111,7 @@ local agent = {}
 ---@field id string
 ---@field name string
 ---@field identifier? string
+---@field patience? number seconds to wait for a user who must authorize
 
 ---@class agent.Tool
 ---@field name string
@@ -118,6 +119,7 @@ local agent = {}
 ---@field parameters? table JSON schema of an object
 ---@field class? "read"|"idempotent"|"unsafe"
 ---@field input_schema? table the same as parameters, by another name
+---@field connector? string the connection that it asks, for the question of approval and the trace
 ---@field annotations? table read_only_hint, idempotent_hint, destructive_hint
 ---@field verify? fun(args: table, call: agent.Call): boolean?, any after a call whose outcome is unknown: true and the result; false: it was not carried out; nil: unknown
 ---@field run fun(args: table, call: agent.Call): any, any

@@ -25,7 +25,7 @@ local http = {}
 ---@field form? table<string, any> sent as a form
 ---@field timeout? number|host.http.Timeout
 ---@field retry? host.http.Retry|false
----@field idempotent? boolean a POST that may be sent twice
+---@field idempotent? boolean true: a POST that may be sent twice; false: a GET, PUT or DELETE that may not
 ---@field stream? boolean read the body piece by piece
 ---@field max_body? integer bytes
 ---@field redirect? boolean false: a redirect is an error

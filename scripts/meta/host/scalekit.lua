@@ -132,6 +132,7 @@ function scalekit.execute_tool(opts) end
 ---@field json? any
 ---@field form? table
 ---@field timeout? number    seconds, 60 by default
+---@field idempotent? boolean true: a POST that may be sent twice; false: a GET, PUT or DELETE that may not
 
 -- Any request to the connected service, with the user's credentials added by Scalekit. Redirects are answers, nothing
 -- follows them. What the service refuses is a tool_error (err.status, err.body, err.headers; with 401 err.link), or
