@@ -6,8 +6,8 @@
 --     ---@tool read
 --     local function count(text, unit) … end
 --
--- The comment says what the model is told, the parameters become its arguments, by name; `@tool` says what happens
--- when it runs twice (read, idempotent, unsafe). Types: string, number, integer, boolean, T[], unions of literals, and
+-- The comment says what the model is told, the parameters become its arguments, by name; a last parameter `call` is
+-- given { id, name, identifier }. `@tool` says what happens when it runs twice (read, idempotent, unsafe). Types: string, number, integer, boolean, T[], unions of literals, and
 -- one level of table ({ street: string, zip?: string }). For everything else give `parameters`, a JSON schema.
 -- Called by agent.tools and agent.toolset; must not run the function.
 local script = require "host.script"
@@ -130,7 +130,9 @@ end
 
 local function parse_param(rest, tool)
   local name, optional, after = rest:match "^([%a_][%w_]*)(%??)%s+(.+)$"
+  if rest:match "^%.%.%." then fault "`...` has no name that a model could use; write `---@param name T[]` for a list" end
   if not name then fault("a parameter reads `---@param name type what it is`, not `%s`", rest) end
+  if tool.parameters.properties[name] then fault("the parameter '%s' stands twice in the comment", name) end
   local kind, description = take_type(after)
   local schema, nullable = parse_type(kind, 0)
   if description ~= "" then schema.description = description:gsub("^[#:]%s*", "") end
@@ -199,21 +201,50 @@ local function source_text(source)
   return text, path
 end
 
--- Arguments come by name; the function takes them in the order of its comment.
-local function caller(fn, order)
+-- Arguments come by name; the function takes them in its own order, and what the call is behind them.
+local function caller(fn, names)
   return function(args, call)
     local list = {}
-    for i, name in ipairs(order) do list[i] = args[name] end
-    list[#order + 1] = call
-    return fn(table.unpack(list, 1, #order + 1))
+    for i, name in ipairs(names) do list[i] = args[name] end
+    list[#names + 1] = call
+    return fn(table.unpack(list, 1, #names + 1))
   end
 end
 
-local function check_names(fn, order)
-  local info = debug.getinfo(fn, "u")
-  if #order > info.nparams and not info.isvararg then
+-- The function's parameters as its source names them; nil when that cannot be told.
+local function parameters_of(lines, info)
+  local head = table.concat(lines, "\n", info.linedefined, math.min(info.linedefined + 20, #lines))
+  local text = head:gsub("%-%-[^\n]*", ""):match "function%s*[%w_.:%s]-%(([^()]*)%)"
+  local names = {}
+  for name in (text or ""):gmatch "[%a_][%w_]*" do names[#names + 1] = name end
+  return #names == info.nparams and names or nil
+end
+
+-- Which parameter of the function takes which argument. One more, the last, called `call`, is given the call.
+local function order_of(fn, lines, order)
+  local info = debug.getinfo(fn, "uS")
+  if (lines[info.linedefined] or ""):match "function%s+[%w_.]+:[%w_]+%s*%(" then
+    fault "a method has nothing to be called on; write a dot in place of the colon"
+  end
+  if #order > info.nparams then
     fault("the comment names %d parameters, the function has %d", #order, info.nparams)
   end
+  local names = parameters_of(lines, info) or order
+  local known = {}
+  for i, name in ipairs(names) do known[name] = i end
+  for _, name in ipairs(order) do
+    if not known[name] then
+      fault("the comment names '%s', which the function does not take; it takes %s", name, table.concat(names, ", "))
+    end
+    known[name] = nil
+  end
+  for i, name in ipairs(names) do
+    if known[name] and (i < #names or #names > #order + 1 or not name:match "^_*call$") then
+      fault("the parameter '%s' has no line `---@param %s type what it is`", name, name)
+    end
+  end
+  if #names > #order then names[#names] = nil end
+  return names
 end
 
 -- A function as a tool's fields: { name, description, parameters, class, run }. `name` and `text` (of its file) are
@@ -237,10 +268,9 @@ function comments.tool(fn, name, text)
   end
   local ok, made = pcall(function()
     local tool = comments.parse(comment)
-    check_names(fn, tool.order)
     tool.name = name or name_in(lines[info.linedefined] or "")
     if not tool.name then fault "the function has no name that can be seen; give agent.tool a table" end
-    tool.run, tool.order = caller(fn, tool.order), nil
+    tool.run, tool.order = caller(fn, order_of(fn, lines, tool.order)), nil
     return tool
   end)
   if not ok then error(at(made), 0) end

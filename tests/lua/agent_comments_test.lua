@@ -81,6 +81,63 @@ t.test("a function with comments is a tool", function()
   t.eq(model.sent[2].messages[4].content, "hello Bo ")
 end)
 
+---Divides.
+---@param divisor integer
+---@param number integer
+local function divide(
+  number, -- not (the first) of the comment
+  divisor,
+  call
+)
+  return number // divisor, call
+end
+
+local methods = {}
+
+---Says it.
+---@param text string
+function methods:say(text) return text end
+
+---Says some.
+---@param ... string
+function methods.some(...) return ... end
+
+---Says two.
+---@param text string
+function methods.two(text, ...) return text, select("#", ...) end
+
+---Forgets one.
+---@param b string
+local function forgets(a, b, call) return a, b, call end
+
+---Forgets the last.
+---@param a string
+local function forgets_last(a, b) return a, b end
+
+---Has another name.
+---@param txt string
+local function misspelt(text) return text end
+
+---Twice.
+---@param a string
+---@param a integer
+local function twice(a) return a end
+
+---The call alone.
+local function alone(call) return call.id end
+
+t.test("arguments go to the parameters of their names; what has no line, or another name, is a mistake", function()
+  t.eq({ agent.tool(divide).run({ number = 12, divisor = 3 }, "the call") }, { 4, "the call" })
+  t.eq({ agent.tool(methods.two).run({ text = "a" }, "the call") }, { "a", 1 })
+  t.eq(agent.tool(alone).run({}, { id = "7" }), "7")
+  t.raises("agent_comments_test.lua:%d+: a method has nothing to be called on", agent.tool, methods.say)
+  t.raises("`...` has no name", agent.tool, methods.some)
+  t.raises("the parameter 'a' has no line", agent.tool, forgets)
+  t.raises("the parameter 'b' has no line", agent.tool, forgets_last)
+  t.raises("names 'txt', which the function does not take; it takes text", agent.tool, misspelt)
+  t.raises("'a' stands twice", agent.tool, twice)
+end)
+
 t.test("functions that cannot be tools: file and line", function()
   t.raises("agent_comments_test.lua:%d+: no comment stands right above", agent.tool, bare)
   t.raises("agent_comments_test.lua:%d+: the comment names 2 parameters, the function has 1", agent.tool, too_few)
@@ -115,6 +172,15 @@ t.test("a folder of tools; edits count from the next step", function()
   box:refresh()
   t.eq(box.names, { "one", "plain" })
   t.eq(box:call({ id = "2", name = "one", args = { a = 2, b = 3 } }, {}).content, "6")
+
+  write("one.lua", "---Adds.\r\n---@param a integer\r\n---@param b? integer more\r\n---@tool read\r\nreturn function(a, b)\r\n"
+    .. "  return a + (b or 1)\r\nend\r\n")
+  box:refresh()
+  t.eq(box.by_name.one.description, "Adds.")
+  t.eq(box.by_name.one.parameters.properties.b.description, "more")
+  t.eq(box:call({ id = "2", name = "one", args = { a = 2 } }, {}).content, "3")
+  write("one.lua", "---Multiplies.\n---@param a integer\n---@param b integer\n---@tool read\nreturn function(a, b) return a * b end\n")
+  box:refresh()
 
   write("one.lua", "this is not Lua")
   box:refresh()
