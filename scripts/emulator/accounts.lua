@@ -112,17 +112,24 @@ function Accounts:add_connection(name, fields)
   return connection
 end
 
+-- What pages outside the schema call a status.
+local PAGE_STATUS = { PENDING_AUTH = "PENDING", PENDING_VERIFICATION = "INACTIVE", EXPIRED = "ERROR",
+  DISCONNECTED = "REVOKED" }
+
 -- with: "list" (no config), "details" (no secrets) or "auth" (secrets too)
 local function show(account, with, request)
   local out = {
     id = account.id, identifier = account.identifier, connector = account.connector,
-    connection_id = account.connection_id, status = account.status,
+    connection_id = account.connection_id,
+    status = request.forms.status_names == "pages" and PAGE_STATUS[account.status] or account.status,
     provider = request.forms.provider_case == "lower" and account.provider:lower() or account.provider,
     authorization_type = account.authorization_type, updated_at = account.updated_at,
     token_expires_at = account.token_expires_at, last_used_at = account.last_used_at,
   }
   if with ~= "list" then out.api_config = account.api_config end
-  if with == "auth" then out.authorization_details = account.details or {} end
+  if with == "auth" or with == "list" and request.forms.list_tokens == "yes" then
+    out.authorization_details = account.details or {}
+  end
   return out
 end
 
@@ -195,6 +202,11 @@ end
 local function not_found() return reply.grpc("NOT_FOUND", "resource not found",
   { error_code = "RESOURCE_NOT_FOUND" }) end
 M.not_found = not_found
+
+function M.no_connection(request, name)
+  if request.forms.unknown_connection == "404" then return not_found() end
+  return reply.grpc("INVALID_ARGUMENT", ("connection %s not found"):format(name))
+end
 
 local SELECTORS = { "organization_id", "user_id", "connector", "identifier", "id" }
 
@@ -308,10 +320,7 @@ local function post_create(self, request)
   if not identifier or identifier == "" then
     return reply.violations { { "identifier", "value is required", "required" } } end
   if not self.connections[connector] then
-    if request.forms.unknown_connection == "400" then
-      return reply.grpc("INVALID_ARGUMENT", ("connection %s not found"):format(connector))
-    end
-    return not_found()
+    return M.no_connection(request, connector)
   end
   if self.by_key[key_of(connector, identifier)] then
     return reply.grpc(request.forms.duplicate_account == "400" and "INVALID_ARGUMENT" or "ALREADY_EXISTS",

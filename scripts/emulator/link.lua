@@ -29,8 +29,11 @@ local function post_magic_link(self, request)
   local account, refused = self:select(body, request)
   if not account then
     -- an unknown pair of a known connection: the call makes the account
-    local makes = connector and identifier and not given(body.id) and self.connections[connector]
-    if not makes then return table.unpack(refused) end
+    local pair = connector and identifier and not given(body.id)
+    if pair and type(connector) == "string" and connector ~= "" and not self.connections[connector] then
+      return accounts_of.no_connection(request, connector)
+    end
+    if not pair or not self.connections[connector] then return table.unpack(refused) end
     account = self:make(connector, identifier, "PENDING_AUTH")
   end
   local verify_url = given(body.user_verify_url) or ""

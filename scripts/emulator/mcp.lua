@@ -171,7 +171,9 @@ local post_token = with_config(function(self, request, config)
         state.connection_name))
     end
   end
-  local claims = ('{"sub":"%s","mcp_cfg":"%s","token_type":"mcp_session"}'):format(identifier, config.id)
+  local aud = request.forms.mcp_token_aud == "server" and config.mcp_server_url or identifier
+  local claims = assert(json.encode { sub = identifier, aud = json.array { aud }, mcp_cfg = config.id,
+    token_type = "mcp_session" })
   local token = ("%s.%s.%s"):format(text.base64('{"alg":"none"}'), text.base64(claims), self.world:alnum(32))
   local expires = self.world:now() + seconds
   self.sessions[token] = { config = config.id, identifier = identifier, expires = expires }

@@ -77,8 +77,10 @@ local function get_tools(self, request)
   if search and (#search < 3 or #search > 100) then
     bad[#bad + 1] = { "filter.query", "value length must be 3 to 100", "string.min_len" } end
   if #bad > 0 then return reply.violations(bad) end
-  if q["filter.connector"] and not self.accounts.connections[q["filter.connector"]] then
-    return accounts_of.not_found() end
+  local connector = q["filter.connector"]
+  if connector and not self.accounts.connections[connector] then
+    return accounts_of.no_connection(request, connector)
+  end
   local account_id, identifier = q["filter.connected_account_id"], q["filter.identifier"]
   if account_id and not self.accounts.by_id[account_id] then return accounts_of.not_found() end
   if identifier and #self.accounts:of(identifier, request) == 0 then return accounts_of.not_found() end
@@ -219,11 +221,12 @@ local function account_of_call(self, body, tool, request)
     if not account then return nil, { accounts_of.not_found() } end
     return account
   end
-  if not identifier or identifier == "" then
+  local alone = not connector or connector == ""
+  if not identifier or identifier == "" or alone and request.forms.account_selector == "strict" then
     return nil, { reply.violations { { "connected_account_id",
       "connected_account_id, or identifier and connector, are required", "required" } } }
   end
-  if connector and connector ~= "" then
+  if not alone then
     local account = self.accounts:find(connector, identifier, request)
     if not account then return nil, { accounts_of.not_found() } end
     return account
@@ -293,7 +296,7 @@ local CALL_FIELDS = { "connector", "identifier", "connected_account_id", "agent_
 local function post_execute(self, request)
   local body = request:object()
   if not body then return reply.grpc("INVALID_ARGUMENT", "the body is not a JSON object") end
-  local name, params = given(body.tool_name), given(body.params)
+  local name, params = given(body.tool_name), given(body[request.forms.execute_body])
   local bad = accounts_of.check_limits(body, CALL_FIELDS, { identifier = { max = 400, pattern = "^[%w_: %-@%.%+]*$",
     text = "^[a-zA-Z0-9_: -]*$" } })
   if type(name) ~= "string" or name == "" then bad[#bad + 1] = { "tool_name", "value is required", "required" } end

@@ -191,6 +191,21 @@ t.test("forms: where sources disagree, a header or the scenario chooses", functi
   _, body = e.sk("GET", "/tools?filter.tool_name=gmail_get_profile", nil,
     { ["x-agenthost-form"] = "tool_schema=input" })
   t.eq({ body.tools[1].definition.input.type, body.tools[1].definition.input_schema }, { "object" })
+  t.eq({ status("POST", "/connected_accounts/magic_link", { connector = "crm", identifier = "u" }),
+    status("POST", "/connected_accounts/magic_link", { connector = "crm", identifier = "u" }, "unknown_connection=400"),
+    status("GET", "/tools?filter.connector=crm"), status("GET", "/tools?filter.connector=crm", nil,
+      "unknown_connection=400") }, { 404, 400, 404, 400 })
+  _, body = e.sk("GET", "/connected_accounts", nil, { ["x-agenthost-form"] = "status_names=pages" })
+  t.eq({ body.connected_accounts[1].status, body.connected_accounts[1].authorization_details }, { "PENDING" })
+  e.call("POST", "/__emulator/account", { connector = "gmail", identifier = "u", status = "ACTIVE" })
+  _, body = e.sk("GET", "/connected_accounts", nil, { ["x-agenthost-form"] = "list_tokens=yes; status_names=pages" })
+  t.eq({ body.connected_accounts[1].status, type(body.connected_accounts[1].authorization_details.oauth_token) },
+    { "ACTIVE", "table" })
+  run = { tool_name = "gmail_fetch_mails", identifier = "u", tool_input = { max_results = 1 } }
+  t.eq({ status("POST", "/execute_tool", run), status("POST", "/execute_tool", run, "account_selector=strict") },
+    { 200, 400 })
+  _, body = e.sk("POST", "/execute_tool", run, { ["x-agenthost-form"] = "execute_body=tool_input" })
+  t.eq(#body.data.messages, 1)
   status, body = e.sk("GET", "/tools", nil, { ["x-agenthost-form"] = "taste=sweet" })
   t.eq(status, 400)
   t.match(body.error, "no form is called")
