@@ -53,6 +53,9 @@ int ah_cmd_wait(struct ah_cmd_ctx *ctx, struct ah_op *op);
 /* Prints the error on stderr, with --json also as {"error":{"kind","message"},"exit_code"} on stdout, once;
  * returns its exit code. */
 int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err);
+/* The same where a word of the command line named something of the journal, and no service was asked: what is not there,
+ * or cannot be so used, is wrong usage. */
+int ah_cmd_fail_word(struct ah_cmd_ctx *ctx, const struct ah_error *err);
 int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *message);
 /* Wrong words: the same for a message, and the command's usage line; returns 2. */
 int ah_cmd_usage(struct ah_cmd_ctx *ctx, const char *message);

@@ -100,7 +100,7 @@ static int run_approve(struct ah_cmd_ctx *ctx, int argc, char **argv)
     if (find_question(ctx, argv[0], argc > 1 ? argv[1] : NULL, &w, &err) != 0 ||
         ah_store_decide(ctx->core->store, w.run, w.seq, deny ? AH_APPROVAL_NO : AH_APPROVAL_YES, deny,
                         &changed, &err) != 0)
-        return ah_cmd_fail(ctx, &err);
+        return ah_cmd_fail_word(ctx, &err);
     if (!changed) {
         ah_err_set(&err, AH_CONFIG, "somebody else has just decided about this call");
         return ah_cmd_fail(ctx, &err);

@@ -126,7 +126,7 @@ static int run_resume(struct ah_cmd_ctx *ctx, int argc, char **argv)
     if (rc == 0)
         rc = ah_recipe_read(ctx->core, run.key, &recipe, &err);
     ah_cmd_close(ctx); /* the run opens its own, by its own options */
-    int code = rc == 0 ? run_again(ctx, &run, &recipe, assume) : ah_cmd_fail(ctx, &err);
+    int code = rc == 0 ? run_again(ctx, &run, &recipe, assume) : ah_cmd_fail_word(ctx, &err);
     ah_recipe_drop(&recipe);
     ah_err_drop(&err);
     return code;

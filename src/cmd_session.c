@@ -159,7 +159,7 @@ static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
     (void)argc;
     if (find(ctx, argv[0], &c, &err) != 0 ||
         ah_store_session_read(ctx->core->store, c.tip, print_row, ctx, &err) != 0)
-        return ah_cmd_fail(ctx, &err);
+        return ah_cmd_fail_word(ctx, &err);
     return 0;
 }
 
@@ -186,7 +186,7 @@ static int run_fork(struct ah_cmd_ctx *ctx, int argc, char **argv)
     (void)argc;
     if (find(ctx, argv[0], &c, &err) != 0 ||
         ah_store_session_fork(ctx->core->store, c.key, v->at, argv[1], &err) != 0)
-        return ah_cmd_fail(ctx, &err);
+        return ah_cmd_fail_word(ctx, &err);
     return 0;
 }
 
@@ -196,7 +196,7 @@ static int run_rm(struct ah_cmd_ctx *ctx, int argc, char **argv)
     struct ah_error err = {0};
     (void)argc;
     if (find(ctx, argv[0], &c, &err) != 0 || ah_store_session_remove(ctx->core->store, c.key, &err) != 0)
-        return ah_cmd_fail(ctx, &err);
+        return ah_cmd_fail_word(ctx, &err);
     return 0;
 }
 

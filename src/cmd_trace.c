@@ -143,7 +143,7 @@ static int run_show(struct ah_cmd_ctx *ctx, int argc, char **argv)
     int code = 0;
     (void)argc;
     if (ah_cmd_trace_find(ctx, argv[0], &found, &err) != 0) {
-        code = ah_cmd_fail(ctx, &err);
+        code = ah_cmd_fail_word(ctx, &err);
     } else if (!ctx->json) {
         fprintf(ctx->out, "%s  %s  %s\n", found.id, ah_cmd_trace_state_name(found.state),
                 ah_cmd_trace_delivery_name(found.delivery));
@@ -203,7 +203,7 @@ static int push_found(struct ah_cmd_ctx *ctx, struct ah_cmd_trace_run *found)
     ah_tracing_target(ctx->core->tracing, &target);
     struct ah_store_where where = {target.endpoint, target.workspace, target.emulated};
     if (ah_store_push(ctx->core->store, found->key, &where, ctx->options->project, &err) != 0) {
-        int code = ah_cmd_fail(ctx, &err);
+        int code = ah_cmd_fail_word(ctx, &err);
         ah_err_drop(&err);
         return code;
     }
@@ -232,7 +232,7 @@ static int run_push(struct ah_cmd_ctx *ctx, int argc, char **argv)
     int code = 0;
     (void)argc;
     if (ah_cmd_trace_find(ctx, argv[0], &found, &err) != 0)
-        code = ah_cmd_fail(ctx, &err);
+        code = ah_cmd_fail_word(ctx, &err);
     else if (!found.traced)
         code = say_untraced();
     else
@@ -339,7 +339,7 @@ static int run_verify(struct ah_cmd_ctx *ctx, int argc, char **argv)
     else if (err.kind == AH_NOT_FOUND && ah_ids_is_uuid(argv[0])) /* of another machine */
         code = verify_run(ctx, argv[0], ms, true);
     else
-        code = ah_cmd_fail(ctx, &err);
+        code = ah_cmd_fail_word(ctx, &err);
     ah_err_drop(&err);
     return code;
 }

@@ -62,11 +62,14 @@ static char *call_text(struct ah_cmd_ctx *ctx, const char *module, const char *f
     return text;
 }
 
-static int print_text(struct ah_cmd_ctx *ctx, char *text, struct ah_error *err)
+/* rc: whether the runs were there. */
+static int print_text(struct ah_cmd_ctx *ctx, int rc, char *text, struct ah_error *err)
 {
     int code = 0;
     if (text)
         fputs(text, ctx->out);
+    else if (rc != 0)
+        code = ah_cmd_fail_word(ctx, err);
     else
         code = ah_cmd_fail(ctx, err);
     free(text);
@@ -84,15 +87,15 @@ static int run_diff(struct ah_cmd_ctx *ctx, int argc, char **argv)
     (void)argc;
     ah_buf_init(&args, RUN_BYTES);
     ah_buf_adds(&args, "{\"a\":[");
-    if (write_spans(ctx, argv[0], ",", &args, &err) == 0) {
-        ah_buf_adds(&args, "],\"b\":[");
-        if (write_spans(ctx, argv[1], ",", &args, &err) == 0) {
-            ah_buf_addf(&args, "],\"json\":%s}", ctx->json ? "true" : "false");
-            text = call_text(ctx, "reading.diff", "text", &args, &err);
-        }
-    }
+    int rc = write_spans(ctx, argv[0], ",", &args, &err);
+    ah_buf_adds(&args, "],\"b\":[");
+    if (rc == 0)
+        rc = write_spans(ctx, argv[1], ",", &args, &err);
+    ah_buf_addf(&args, "],\"json\":%s}", ctx->json ? "true" : "false");
+    if (rc == 0)
+        text = call_text(ctx, "reading.diff", "text", &args, &err);
     ah_buf_drop(&args);
-    return print_text(ctx, text, &err);
+    return print_text(ctx, rc, text, &err);
 }
 
 /* --- export ------------------------------------------------------------------------------------------------ */
@@ -129,7 +132,7 @@ static int export_lines(struct ah_cmd_ctx *ctx, int argc, char **argv)
         struct ah_buf b;
         ah_buf_init(&b, RUN_BYTES);
         if (write_spans(ctx, argv[i], "\n", &b, &err) != 0)
-            code = ah_cmd_fail(ctx, &err);
+            code = ah_cmd_fail_word(ctx, &err);
         else if (b.n)
             fprintf(ctx->out, "%s\n", ah_buf_str(&b));
         ah_buf_drop(&b);
@@ -164,7 +167,7 @@ static int export_otlp(struct ah_cmd_ctx *ctx, const struct export_values *v, in
     if (rc == 0)
         text = call_text(ctx, "reading.otlp", "export", &args, &err);
     ah_buf_drop(&args);
-    return print_text(ctx, text, &err);
+    return print_text(ctx, rc, text, &err);
 }
 
 static int run_export(struct ah_cmd_ctx *ctx, int argc, char **argv)

@@ -373,15 +373,9 @@ static void print_json_error(struct ah_cmd_ctx *ctx, const char *kind, const cha
     ah_buf_drop(&b);
 }
 
-int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err)
-{
-    return ah_cmd_fail_as(ctx, ah_err_kind_name(err->kind), err->message);
-}
-
-int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *said)
+static int fail(struct ah_cmd_ctx *ctx, const char *kind, const char *said, int code)
 {
     char message[sizeof((struct ah_error *)0)->message];
-    int code = ah_err_exit_code(ah_err_kind_of(kind));
     snprintf(message, sizeof message, "%s", said);
     if (ctx->core) /* a script's own words may hold anything */
         ah_secret_mask_str(ctx->core->secrets, message, sizeof message);
@@ -389,6 +383,22 @@ int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *said)
     print_json_error(ctx, kind, message, code);
     fprintf(stderr, "agenthost: %s\n", message[0] ? message : kind);
     return code;
+}
+
+int ah_cmd_fail_as(struct ah_cmd_ctx *ctx, const char *kind, const char *said)
+{
+    return fail(ctx, kind, said, ah_err_exit_code(ah_err_kind_of(kind)));
+}
+
+int ah_cmd_fail(struct ah_cmd_ctx *ctx, const struct ah_error *err)
+{
+    return ah_cmd_fail_as(ctx, ah_err_kind_name(err->kind), err->message);
+}
+
+int ah_cmd_fail_word(struct ah_cmd_ctx *ctx, const struct ah_error *err)
+{
+    bool ours = err->status == 0 && (err->kind == AH_NOT_FOUND || err->kind == AH_INVALID);
+    return ours ? fail(ctx, ah_err_kind_name(err->kind), err->message, EXIT_USAGE) : ah_cmd_fail(ctx, err);
 }
 
 int ah_cmd_usage(struct ah_cmd_ctx *ctx, const char *message)

@@ -92,14 +92,22 @@ want_code 2
 empty_out
 want_err "Commands:"
 
-begin "trace show, push and verify of a run that is not there: exit 4, what to do"
+begin "a run that is not there, or that is not the only one: wrong usage, and what to do"
 run run -q --emulate "$DIGEST"
-for word in show push verify; do
-  run trace $word 00000000
-  check "exit code of trace $word: $code" test "$code" -ge 2 -a "$code" -le 4
+run run -q --emulate "$DIGEST"
+for word in "trace show" "trace push" "trace verify" "trace export" "trace export --format otlp" "trace diff last" resume approve; do
+  run $word 00000000
+  want_code 2
   empty_out
-  check "something is said" test -s err
+  want_err "no run '00000000' in the journal: 'agenthost trace ls' lists them"
 done
+same=$(printf %.4s "$("$AGENTHOST" trace ls --json | sed 's/.*"id":"//;q')")
+run trace show "$same"
+want_code 2
+want_err "more than one run fits '$same': give more of its id"
+run trace show nope --json
+want_code 2
+is "on stdout" "$(cat out)" '{"error":{"kind":"not_found","message":"no run '"'nope'"' in the journal: '"'agenthost trace ls'"' lists them"},"exit_code":2}'
 
 # --- help, version -----------------------------------------------------------------------------------------------------
 

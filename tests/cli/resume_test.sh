@@ -41,7 +41,7 @@ run resume last
 want_code 3
 want_err "there is nothing to resume"
 run approve last
-want_code 4
+want_code 2
 is "and not again" "$(sent Apple)" 1
 
 begin "examples/approve.lua"
@@ -178,7 +178,7 @@ want_err 'in call 1, model:invoke, the argument messages[1].content was "hello",
 
 begin "what cannot be resumed says why"
 run resume last
-want_code 4
+want_code 2
 run resume
 want_code 2
 want_err "which run?"

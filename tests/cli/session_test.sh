@@ -61,7 +61,7 @@ want_code 0
 run run -q --emulate -c --user bob "$DIGEST" "x"
 want_code 4
 run session show trip --user bob
-want_code 4
+want_code 2
 want_err "there is no session 'trip' of bob"
 run session show trip --user ann
 want_code 0
@@ -100,11 +100,11 @@ want_code 2
 run session rm trip
 want_code 0
 run session show trip
-want_code 4
+want_code 2
 run session show side
 want_code 0
 run session rm trip
-want_code 4
+want_code 2
 
 begin "names that are none"
 for name in "" "$(printf 'a\nb')" "$(printf '\377\376')" "$(printf '\033[31m')" "$(printf 'x%.0s' $(seq 101))"; do
