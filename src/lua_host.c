@@ -318,6 +318,16 @@ static int l_read(lua_State *L)
     return 2;
 }
 
+static int l_stamp(lua_State *L)
+{
+    char stamp[AH_SCRIPTS_STAMP_BYTES];
+    const char *path = luaL_checkstring(L, 1);
+    if (ah_scripts_stamp(ah_lua_of(L)->scripts, script_of(L)->folder, path, stamp) != 0)
+        return 0;
+    lua_pushstring(L, stamp);
+    return 1;
+}
+
 static int l_find(lua_State *L)
 {
     struct ah_error err = {0};
@@ -426,12 +436,12 @@ static const luaL_Reg host_lib[] = {
 static const luaL_Reg script_lib[] = {
     {"args", l_args}, {"find", l_find}, {"folder", l_folder}, {"identifier", l_identifier},
     {"list", l_list}, {"load", l_load}, {"name", l_name},     {"option", l_option},
-    {"path", l_path}, {"read", l_read}, {NULL, NULL},
+    {"path", l_path}, {"read", l_read}, {"stamp", l_stamp},   {NULL, NULL},
 };
 
 int luaopen_host_script(lua_State *L)
 {
-    static const char *const noted[] = {"find", "list", "read", NULL};
+    static const char *const noted[] = {"find", "list", "read", "stamp", NULL};
     luaL_newlib(L, script_lib);
     ah_luareplay_values(L, "script.", noted);
     return 1;

@@ -1,5 +1,5 @@
 /* Finding and reading Lua files and prompts. Called by lua_host.c, host.c and cmd_scripts.c. Must not
- * cache: a prompt that changes while the program runs is read anew. */
+ * keep what it read: a prompt that changes while the program runs is read anew. */
 #include "scripts.h"
 
 #include "buf.h"
@@ -12,10 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_BYTES ((size_t)8192)
 #define PLACES 4
+#define YOUNG_US 100000
 
 struct ah_scripts {
     char *dirs[PLACES]; /* 0 is the script's folder, given with each call */
@@ -154,6 +156,45 @@ int ah_scripts_read(struct ah_scripts *s, const char *folder, const char *path, 
     ah_buf_drop(&text);
     ah_buf_drop(&tried);
     return rc;
+}
+
+static int64_t us_of(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* The times of files move in steps of some milliseconds: a young file may be written again within one. */
+static int write_stamp(const struct stat *st, char *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (us_of(now) - us_of(st->st_mtim) < YOUNG_US || us_of(now) - us_of(st->st_ctim) < YOUNG_US)
+        return -1;
+    snprintf(out, AH_SCRIPTS_STAMP_BYTES, "%jx.%jx.%jx.%jx.%jx", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino,
+             (uintmax_t)st->st_size, (uintmax_t)us_of(st->st_mtim), (uintmax_t)us_of(st->st_ctim));
+    return 0;
+}
+
+int ah_scripts_stamp(struct ah_scripts *s, const char *folder, const char *path,
+                     char out[AH_SCRIPTS_STAMP_BYTES])
+{
+    char full[PATH_BYTES];
+    struct stat st;
+    bool absolute = path[0] == '/';
+    for (int i = 0; i < PLACES; i++) {
+        const char *dir = absolute ? "" : i == 0 ? folder : s->dirs[i];
+        if (!dir || (absolute && i > 0))
+            continue;
+        join(full, dir, path);
+        if (stat(full, &st) == 0)
+            return S_ISREG(st.st_mode) ? write_stamp(&st, out) : -1;
+        if (errno != ENOENT && errno != ENOTDIR)
+            return -1;
+    }
+    if (absolute || !find_embedded(path))
+        return -1;
+    snprintf(out, AH_SCRIPTS_STAMP_BYTES, "embedded");
+    return 0;
 }
 
 static int is_shown(const struct dirent *entry)

@@ -6,6 +6,8 @@
 #include "err.h"
 #include "hash.h"
 
+#define AH_SCRIPTS_STAMP_BYTES 128
+
 struct ah_scripts; /* opaque, one per host */
 
 /* Folders may be NULL. They are copied. */
@@ -26,6 +28,10 @@ struct ah_script_file {
  * is there but cannot be read. */
 int ah_scripts_read(struct ah_scripts *s, const char *folder, const char *path, struct ah_script_file *out,
                     struct ah_error *err);
+/* Writes a text that differs when ah_scripts_read would find another file or another content, found out without reading.
+ * -1: none can be said (no such file, or one written so lately that its times cannot tell the next edit): read it. */
+int ah_scripts_stamp(struct ah_scripts *s, const char *folder, const char *path,
+                     char out[AH_SCRIPTS_STAMP_BYTES]);
 /* "a/b/c.lua" -> folder "a/b", name "c"; without a folder ".". Cut to the room there is. */
 void ah_scripts_split(const char *path, char *folder, size_t folder_size, char *name, size_t name_size);
 bool ah_scripts_exists(struct ah_scripts *s, const char *folder, const char *path);

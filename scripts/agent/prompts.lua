@@ -24,6 +24,27 @@ local function fault(file, line, text, ...)
   return errors.fail { kind = "config", message = ("%s:%d: " .. text):format(file, line, ...) }
 end
 
+-- ## Files, read again only when they have changed
+
+local KEPT = 100 -- files; more are forgotten and read anew
+
+local kept, kept_count = {}, 0 -- path -> { stamp =, source =, info = }
+
+local function read(path)
+  local stamp = script.stamp(path)
+  local known = kept[path]
+  if known and known.stamp == stamp then return known.source, known.info end -- a stamp that is nil is no kept one
+  local source, info = script.read(path)
+  if source and stamp then
+    if not known then kept_count = kept_count + 1 end
+    if kept_count > KEPT then kept, kept_count = {}, 1 end
+    kept[path] = { stamp = stamp, source = source, info = info }
+  end
+  return source, info
+end
+
+-- ## Heads
+
 local head_fields = {
   model = function(value) return value end,
   temperature = function(value)
@@ -118,7 +139,7 @@ local function include(path, at, variables, parts)
   if at.depth >= DEPTH then
     return fault(at.file, at.line, "files in files, %d deep: does one include itself?", DEPTH)
   end
-  local source, info = script.read(path)
+  local source, info = read(path)
   if not source then return fault(at.file, at.line, "{{> %s}}: %s", path, tostring(info)) end
   parts[#parts + 1] = { path = path, sha256 = info.sha256 }
   if source:match "^%-%-%-%s*\n" then return fault(info.path, 1, "a file that is included has no head") end
@@ -192,7 +213,7 @@ local function render(source, file, sha256, variables)
 end
 
 local function load(path, variables)
-  local source, info = script.read(path)
+  local source, info = read(path)
   if not source then
     local err = errors.of(info)
     err.message = ("the prompt %s (a name that ends in .md is a file's) cannot be read: %s"):format(path, err.message)
@@ -221,7 +242,7 @@ watched.__index = watched
 local function state_of(self, sha256)
   local state = { sha256 or "none" }
   for i, part in ipairs(self.last.parts) do
-    local _, info = script.read(part.path)
+    local _, info = read(part.path)
     state[i + 1] = type(info) == "table" and info.sha256 or "gone"
   end
   return table.concat(state, " ")
@@ -232,7 +253,7 @@ end
 function watched:current()
   if not self.path and #self.last.parts == 0 then return self.last end
   local source, info = self.text, nil
-  if self.path then source, info = script.read(self.path) end
+  if self.path then source, info = read(self.path) end
   local sha256 = source and info and info.sha256
   local state = state_of(self, sha256)
   if state == self.seen then return self.last end

@@ -1,6 +1,8 @@
 -- Prompts: head, variables, and the errors that name file and line.
 local t = require "testing"
 local host = require "host"
+local script = require "host.script"
+local task = require "host.task"
 local prompts = require "agent.prompts"
 
 local function refused(pattern, text, variables)
@@ -72,6 +74,32 @@ t.test("the default prompt", function()
   t.match(p.text, "assistant")
   t.match(p.file, "default.md$")
   t.ok(p.sha256, "no hash")
+end)
+
+t.test("a file's stamp differs after an edit, and is not there while it could not", function()
+  t.eq(script.stamp "prompts/no_such_prompt.md", nil)
+  t.eq(script.stamp "prompts/default.md", script.stamp "prompts/default.md")
+  t.ok(script.stamp "prompts/default.md")
+  local path = "/tmp/agenthost-test-" .. host.uuid() .. ".md"
+  local function write(text)
+    local f = assert(io.open(path, "w"))
+    f:write(text)
+    f:close()
+  end
+  local function stamp()
+    while not script.stamp(path) do task.sleep(0.02) end
+    return script.stamp(path)
+  end
+  write "one"
+  local p = t.ok(prompts.open(path))
+  t.eq(script.stamp(path), nil, "just written")
+  local first = stamp()
+  t.eq({ p:current().text, stamp() }, { "one", first })
+  write "two" -- as long as before
+  t.eq(p:current().text, "two")
+  t.ok(stamp() ~= first)
+  t.eq(p:current().text, "two")
+  os.remove(path)
 end)
 
 t.test("a file is read again when it has changed, and a broken edit is not used", function()

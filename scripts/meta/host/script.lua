@@ -46,6 +46,12 @@ function script.find(path) end
 ---@return host.script.File|host.Error
 function script.read(path) end
 
+---A text that differs when the file would be found elsewhere, or has been written: whoever keeps what was read asks this
+---before reading again. nil when only reading can tell (no such file, or one written a moment ago).
+---@param path string
+---@return string?
+function script.stamp(path) end
+
 ---The names of the files in a folder that is found like that, sorted, without hidden ones; nothing embedded.
 ---@param path string
 ---@return string[]?
