@@ -375,8 +375,8 @@ static bool match_named(struct text t, size_t i, struct match *m)
 
 /* --- the search ------------------------------------------------------------------------------------------ */
 
-/* Most places of a text are looked at only here: by two tables, whether two characters may begin a shape. Case does not
- * count, nor do signs: `match_at` is exact. */
+/* Most places of a text are looked at only here: by tables, whether two and then three characters may begin a shape.
+ * Case does not count, nor do signs: `match_at` is exact. */
 #define BIT(c) (1u << (((c)-1) & 31))
 #define OF(c) BIT(c)
 #define TWO(c, set) [c] = (set), [(c)-32] = (set)
@@ -398,6 +398,26 @@ static const uint32_t seconds[256] = {
     ['-'] = OF('m'), /* "--": '-' is 'm' less 64 */
     [':'] = OF('o'), /* ":/": '/' is 'o' less 64 */
 };
+/* The third, by the first. A name's letters may have _ or - between them. */
+#define SIGNS (OF('_') | OF('-'))
+static const uint32_t thirds[256] = {
+    TWO('a', OF('c') | OF('i') | OF('t') | OF('z') | SIGNS),
+    TWO('b', OF('a') | OF('t') | SIGNS),
+    TWO('c', OF('i') | SIGNS),
+    TWO('e', OF('j')),
+    TWO('g', OF('o') | OF('p') | OF('r') | OF('s') | OF('t') | OF('u')),
+    TWO('h', OF('o')),
+    TWO('i', OF('t') | SIGNS),
+    TWO('l', OF('v') | OF('_')),
+    TWO('n', OF('m')),
+    TWO('p', OF('i') | OF('p') | OF('s') | SIGNS),
+    TWO('r', OF('f') | OF('_') | SIGNS),
+    TWO('s', OF('.') | OF('c') | OF('s') | SIGNS),
+    TWO('x', OF('p') | OF('x')),
+    TWO('y', OF('2')),
+    ['-'] = OF('-'),
+    [':'] = OF('/'),
+};
 #define FOUR(c) BIT(c), BIT((c) + 1), BIT((c) + 2), BIT((c) + 3)
 #define SIXTEEN(c) FOUR(c), FOUR((c) + 4), FOUR((c) + 8), FOUR((c) + 12)
 #define SIXTY_FOUR(c) SIXTEEN(c), SIXTEEN((c) + 16), SIXTEEN((c) + 32), SIXTEEN((c) + 48)
@@ -405,6 +425,7 @@ static const uint32_t bits[256] = {SIXTY_FOUR(0), SIXTY_FOUR(64), SIXTY_FOUR(128
 #undef BIT
 #undef OF
 #undef TWO
+#undef SIGNS
 #undef FOUR
 #undef SIXTEEN
 #undef SIXTY_FOUR
@@ -431,8 +452,9 @@ static bool match_at(struct text t, size_t i, struct match *m)
 static bool find(struct text t, size_t from, size_t *where, struct match *m)
 {
     uint32_t may = 0;
-    for (size_t i = from; i < t.n; i++) {
-        if (may & bits[(unsigned char)t.p[i]] && match_at(t, i - 1, m)) {
+    for (size_t i = from; i + 1 < t.n; i++) {
+        if (may & bits[(unsigned char)t.p[i]] &&
+            thirds[(unsigned char)t.p[i - 1]] & bits[(unsigned char)t.p[i + 1]] && match_at(t, i - 1, m)) {
             *where = i - 1;
             return true;
         }
