@@ -20,6 +20,8 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define POOL_MAX 256                       /* easy handles kept for reuse */
 #define WITH_HEAD_BYTES ((size_t)32 << 10) /* of a body, sent together with the headers */
@@ -39,6 +41,8 @@ struct lane {
     struct ah_http *http;
     CURLM *multi;
     struct ah_timer timer; /* libcurl's one timeout */
+    struct sock **socks;   /* by file descriptor */
+    size_t sock_cap;
 };
 
 struct ah_http {
@@ -89,10 +93,15 @@ struct ah_http_impl {
     char reason[CURL_ERROR_SIZE];
 };
 
+/* libcurl forgets a socket between two requests. We do not: a connection that is used again needs no system call to be
+ * watched again. */
 struct sock {
     struct ah_watch watch;
     curl_socket_t fd;
     struct lane *lane;
+    int events;  /* that are watched */
+    bool opened; /* by on_open: stays until on_close */
+    bool idle;   /* no request uses it */
 };
 
 static void start_attempt(struct ah_ready *r);
@@ -116,11 +125,71 @@ static void drain(struct lane *lane)
     }
 }
 
+static struct sock *sock_of(const struct lane *lane, curl_socket_t fd)
+{
+    return (size_t)fd < lane->sock_cap ? lane->socks[fd] : NULL;
+}
+
+static struct sock *add_sock(struct lane *lane, curl_socket_t fd)
+{
+    if ((size_t)fd >= lane->sock_cap) {
+        size_t cap = (size_t)fd + 64;
+        struct sock **more = realloc(lane->socks, cap * sizeof *more);
+        if (!more)
+            return NULL;
+        memset(more + lane->sock_cap, 0, (cap - lane->sock_cap) * sizeof *more);
+        lane->socks = more;
+        lane->sock_cap = cap;
+    }
+    struct sock *s = calloc(1, sizeof *s);
+    if (s)
+        *s = (struct sock){.fd = fd, .lane = lane};
+    lane->socks[fd] = s;
+    return s;
+}
+
+static void drop_sock(struct sock *s)
+{
+    ah_watch_stop(&s->watch);
+    s->lane->socks[s->fd] = NULL;
+    free(s);
+}
+
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
+{
+    (void)purpose;
+    int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    struct sock *s = fd >= 0 ? add_sock(arg, fd) : NULL;
+    if (s)
+        s->opened = true;
+    else if (fd >= 0)
+        close(fd);
+    return s ? fd : CURL_SOCKET_BAD;
+}
+
+static int on_close(void *arg, curl_socket_t fd)
+{
+    struct sock *s = sock_of(arg, fd);
+    if (s)
+        drop_sock(s);
+    return close(fd);
+}
+
+static void unwatch(struct sock *s)
+{
+    ah_watch_stop(&s->watch);
+    s->events = 0;
+}
+
 static void on_socket_ready(struct ah_watch *w, int events)
 {
     struct sock *s = w->arg;
     struct lane *lane = s->lane; /* the socket may be gone afterwards */
     int flags = 0, running;
+    if (s->idle) { /* the far end closed it: libcurl sees that when it wants the connection again */
+        unwatch(s);
+        return;
+    }
     if (events & AH_WATCH_ERROR)
         flags |= CURL_CSELECT_ERR;
     if (events & AH_WATCH_READ)
@@ -131,32 +200,41 @@ static void on_socket_ready(struct ah_watch *w, int events)
     drain(lane);
 }
 
+static void leave_sock(struct sock *s)
+{
+    if (!s->opened) {
+        drop_sock(s);
+        return;
+    }
+    s->idle = true;
+    ah_watch_background(&s->watch, true);
+    if (s->events != AH_WATCH_READ)
+        unwatch(s);
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
 {
     struct lane *lane = arg;
-    struct sock *s = assigned;
+    struct sock *s = sock_of(lane, fd);
     (void)easy;
+    (void)assigned;
     if (what == CURL_POLL_REMOVE) {
-        if (s) {
-            ah_watch_stop(&s->watch);
-            free(s);
-            curl_multi_assign(lane->multi, fd, NULL);
-        }
+        if (s)
+            leave_sock(s);
         return 0;
     }
-    if (!s) {
-        s = calloc(1, sizeof *s);
-        if (!s)
-            return -1;
-        s->fd = fd;
-        s->lane = lane;
-        curl_multi_assign(lane->multi, fd, s);
-    }
+    if (!s && !(s = add_sock(lane, fd))) /* of the resolver, say */
+        return -1;
     int events = 0;
     if (what & CURL_POLL_IN)
         events |= AH_WATCH_READ;
     if (what & CURL_POLL_OUT)
         events |= AH_WATCH_WRITE;
+    s->idle = false;
+    ah_watch_background(&s->watch, false);
+    if (s->watch.impl && s->events == events)
+        return 0;
+    s->events = events;
     return ah_watch_start(lane->http->loop, &s->watch, fd, events, on_socket_ready, s);
 }
 
@@ -897,6 +975,10 @@ static void set_options(struct ah_http_impl *i, CURL *e)
     curl_easy_setopt(e, CURLOPT_URL, i->url);
     curl_easy_setopt(e, CURLOPT_PRIVATE, i);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, i->lane);
+    curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, i->lane);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else a cancel waits for a slow resolver */
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
@@ -1262,7 +1344,11 @@ static int open_lane(struct ah_http *h, struct lane *lane)
 static void close_lane(struct lane *lane)
 {
     if (lane->multi)
-        curl_multi_cleanup(lane->multi); /* closes idle connections: calls on_socket */
+        curl_multi_cleanup(lane->multi); /* closes idle connections: calls on_close */
+    for (size_t fd = 0; fd < lane->sock_cap; fd++)
+        if (lane->socks[fd])
+            drop_sock(lane->socks[fd]);
+    free(lane->socks);
     if (lane->http)
         ah_timer_stop(&lane->timer);
 }

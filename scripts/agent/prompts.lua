@@ -67,14 +67,14 @@ local function head_line(file, number, line, head)
   if line:match "^%s*$" or line:match "^%s*#" then return true end
   local name, value = line:match "^%s*([%w_]+)%s*:%s*(.-)%s*$"
   if not name then return fault(file, number, "the head holds lines like `model: gpt-4o`, not `%s`", line) end
-  local read = head_fields[name]
-  if not read then
+  local parse = head_fields[name]
+  if not parse then
     return fault(file, number, "unknown field '%s' in the head%s", name, near.hint(name, head_names))
   end
   if head[name] ~= nil then return fault(file, number, "'%s' stands twice in the head", name) end
   value = value:match '^"(.*)"$' or value:match "^'(.*)'$" or value
   if value == "" then return fault(file, number, "'%s' has no value", name) end
-  local got, why = read(value)
+  local got, why = parse(value)
   if got == nil then return fault(file, number, "%s, got '%s'", why, value) end
   head[name] = got
   return true
