@@ -19,6 +19,7 @@ struct check {
     struct ah_buf *faults;
     size_t count;
     int depth, *steps;
+    bool strict; /* null in the place of what is optional is fine */
     char path[PATH_BYTES];
 };
 
@@ -236,6 +237,14 @@ static void check_required(struct check *c, struct ah_json schema, struct ah_jso
     }
 }
 
+static bool is_listed(struct ah_json list, const char *name)
+{
+    for (struct ah_json_iter it = ah_json_iter(list); ah_json_next(&it);)
+        if (ah_json_is(it.value, name))
+            return true;
+    return false;
+}
+
 static void check_object(struct check *c, struct ah_json schema, struct ah_json v)
 {
     struct ah_json properties = ah_json_get(schema, "properties");
@@ -246,12 +255,12 @@ static void check_object(struct check *c, struct ah_json schema, struct ah_json 
         char *name = ah_json_dup(it.key);
         struct ah_json property = name ? ah_json_get(properties, name) : (struct ah_json){0};
         size_t was = enter(c, it.key, 0);
-        if (property.type != AH_JSON_NONE)
-            check_value(c, property, it.value);
-        else if (more.type == AH_JSON_FALSE)
+        bool filled_in = c->strict && name && it.value.type == AH_JSON_NULL &&
+                         property.type == AH_JSON_OBJECT && !is_listed(ah_json_get(schema, "required"), name);
+        if (property.type == AH_JSON_NONE && more.type == AH_JSON_FALSE)
             add_fault(c, "is not known here");
-        else if (more.type == AH_JSON_OBJECT)
-            check_value(c, more, it.value);
+        else if (!filled_in)
+            check_value(c, property.type != AH_JSON_NONE ? property : more, it.value);
         leave(c, was);
         free(name);
     }
@@ -259,22 +268,36 @@ static void check_object(struct check *c, struct ah_json schema, struct ah_json 
 
 /* --- schemas in schemas --------------------------------------------------------------------------------- */
 
-/* "#", "#/$defs/x": within the schema; else absent. */
-static struct ah_json find_ref(struct ah_json root, struct ah_json ref)
+/* ~1 and ~0 of a JSON pointer. */
+static void unescape(char *step)
+{
+    char *to = step;
+    for (; *step; step++)
+        if (step[0] == '~' && (step[1] == '0' || step[1] == '1'))
+            *to++ = *++step == '1' ? '/' : '~';
+        else
+            *to++ = *step;
+    *to = '\0';
+}
+
+struct ah_json ah_schema_find(struct ah_json root, struct ah_json ref)
 {
     char path[PATH_BYTES], *save = NULL;
     ah_json_copy(ref, path, sizeof path);
-    if (path[0] != '#')
+    if (path[0] != '#' || (path[1] != '\0' && path[1] != '/'))
         return (struct ah_json){0};
-    for (char *step = strtok_r(path + 1, "/", &save); step; step = strtok_r(NULL, "/", &save))
-        root = ah_json_get(root, step);
+    for (char *step = strtok_r(path + 1, "/", &save); step; step = strtok_r(NULL, "/", &save)) {
+        unescape(step);
+        root =
+            root.type == AH_JSON_ARRAY ? ah_json_at(root, strtoul(step, NULL, 10)) : ah_json_get(root, step);
+    }
     return root;
 }
 
 /* How many faults a value has by another schema, told to nobody. */
 static size_t try_value(const struct check *c, struct ah_json schema, struct ah_json v)
 {
-    struct check quiet = {.root = c->root, .depth = c->depth, .steps = c->steps};
+    struct check quiet = {.root = c->root, .depth = c->depth, .steps = c->steps, .strict = c->strict};
     check_value(&quiet, schema, v);
     return quiet.count;
 }
@@ -312,7 +335,7 @@ static void check_combined(struct check *c, struct ah_json schema, struct ah_jso
     struct ah_json found[5];
     ah_json_pick(schema, keys, found);
     if (found[0].type == AH_JSON_STRING)
-        check_value(c, find_ref(c->root, found[0]), v);
+        check_value(c, ah_schema_find(c->root, found[0]), v);
     check_choice(c, found[1], v, false);
     check_choice(c, found[2], v, true);
     for (struct ah_json_iter it = ah_json_iter(found[3]); ah_json_next(&it);)
@@ -373,36 +396,38 @@ struct prune {
     int depth, steps;
 };
 
+/* Of a union the branch that the value fits in its strict form; when it fits none, the first of its type. */
+static struct ah_json branch_for(struct prune *p, struct ah_json list, struct ah_json v)
+{
+    struct ah_json found = {0};
+    for (struct ah_json_iter it = ah_json_iter(list); ah_json_next(&it);) {
+        struct check quiet = {.root = p->root}, whole = {.root = p->root, .steps = &p->steps, .strict = true};
+        check_type(&quiet, ah_json_get(it.value, "type"), v);
+        if (quiet.count == 0)
+            check_value(&whole, it.value, v);
+        if (quiet.count == 0 && whole.count == 0)
+            return it.value;
+        if (quiet.count == 0 && found.type == AH_JSON_NONE)
+            found = it.value;
+    }
+    return found;
+}
+
 /* The schema that describes this value: through $ref, and the branch that fits. */
-static struct ah_json schema_for(const struct prune *p, struct ah_json schema, struct ah_json v)
+static struct ah_json schema_for(struct prune *p, struct ah_json schema, struct ah_json v)
 {
     for (int i = 0; i < DEPTH; i++) {
+        static const char *const unions[] = {"anyOf", "oneOf", "allOf"};
         struct ah_json ref = ah_json_get(schema, "$ref"), found = {0};
-        struct ah_json lists[] = {ah_json_get(schema, "anyOf"), ah_json_get(schema, "oneOf"),
-                                  ah_json_get(schema, "allOf")};
         if (ref.type == AH_JSON_STRING)
-            found = find_ref(p->root, ref);
+            found = ah_schema_find(p->root, ref);
         for (size_t k = 0; k < 3 && found.type == AH_JSON_NONE; k++)
-            for (struct ah_json_iter it = ah_json_iter(lists[k]);
-                 found.type == AH_JSON_NONE && ah_json_next(&it);) {
-                struct check quiet = {.root = p->root};
-                check_type(&quiet, ah_json_get(it.value, "type"), v);
-                if (quiet.count == 0)
-                    found = it.value;
-            }
+            found = branch_for(p, ah_json_get(schema, unions[k]), v);
         if (found.type == AH_JSON_NONE)
             return schema;
         schema = found;
     }
     return schema;
-}
-
-static bool is_listed(struct ah_json list, const char *name)
-{
-    for (struct ah_json_iter it = ah_json_iter(list); ah_json_next(&it);)
-        if (ah_json_is(it.value, name))
-            return true;
-    return false;
 }
 
 static void prune_value(struct prune *p, struct ah_json schema, struct ah_json v);

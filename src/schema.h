@@ -15,6 +15,9 @@
  * "'items[2].price' must be of type number". An empty object passes for an empty array: Lua's {} may be either. */
 size_t ah_schema_check(struct ah_json schema, struct ah_json value, struct ah_buf *faults);
 
+/* What a $ref within the schema means: "#", "#/$defs/x"; absent when it leads nowhere, or elsewhere. */
+struct ah_json ah_schema_find(struct ah_json root, struct ah_json ref);
+
 /* An answer to the strict form of `schema` (strict.h) as one to itself: nulls of optional properties are left out. -1: `to` is
  * full. */
 int ah_schema_prune(struct ah_json schema, struct ah_json value, struct ah_buf *to);

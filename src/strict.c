@@ -1,6 +1,7 @@
 /* JSON Schemas as OpenAI's strict mode takes them. Called by lua_schema.c and lua_openai.c. Pure. It must never
  * make a schema accept what the given one refuses, but for null in the place of what is optional. See strict.h. */
 #include "strict.h"
+#include "schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 
 struct strict {
     struct ah_json_writer w;
+    struct ah_json root;
     struct ah_error *err;
     int depth;
     char path[PATH_BYTES];
@@ -75,7 +77,17 @@ static int check_words(struct strict *s, struct ah_json v)
                       "false");
     if (ah_json_count(ah_json_get(v, "allOf")) > 1)
         return refuse(s, "it has 'allOf'", "write the schemas as one, or give strict = false");
+    if (ah_json_get(v, "anyOf").type != AH_JSON_NONE && ah_json_get(v, "oneOf").type != AH_JSON_NONE)
+        return refuse(s, "it has 'anyOf' and 'oneOf'", "write one of them, or give strict = false");
     return 0;
+}
+
+static bool has_any(struct ah_json v, const char *const *list)
+{
+    for (struct ah_json_iter it = ah_json_iter(v); ah_json_next(&it);)
+        if (key_is(it.key, list))
+            return true;
+    return false;
 }
 
 /* --- what is told in words ---------------------------------------------------------------------------- */
@@ -145,20 +157,45 @@ static void put_key(struct strict *s, struct ah_json key)
     free(name);
 }
 
-static bool is_object(struct ah_json v)
+static bool has_type(struct ah_json v, const char *name)
 {
     struct ah_json type = ah_json_get(v, "type");
-    if (ah_json_is(type, "object"))
+    if (ah_json_is(type, name))
         return true;
     for (struct ah_json_iter it = ah_json_iter(type); ah_json_next(&it);)
-        if (ah_json_is(it.value, "object"))
+        if (ah_json_is(it.value, name))
             return true;
-    return type.type == AH_JSON_NONE && ah_json_get(v, "properties").type == AH_JSON_OBJECT;
+    return false;
+}
+
+static bool is_object(struct ah_json v)
+{
+    return has_type(v, "object") || (ah_json_get(v, "type").type == AH_JSON_NONE &&
+                                     ah_json_get(v, "properties").type == AH_JSON_OBJECT);
+}
+
+/* A value that has what nobody may write would never be there. */
+static int check_required(struct strict *s, struct ah_json v)
+{
+    char name[80], what[120];
+    for (struct ah_json_iter it = ah_json_iter(ah_json_get(v, "required")); ah_json_next(&it);) {
+        char *key = ah_json_dup(it.value);
+        bool known = key && ah_json_get(ah_json_get(v, "properties"), key).type != AH_JSON_NONE;
+        free(key);
+        if (known)
+            continue;
+        ah_json_copy(it.value, name, sizeof name);
+        snprintf(what, sizeof what, "it requires '%s'", name);
+        return refuse(s, what, "name that in its properties, too");
+    }
+    return 0;
 }
 
 static int put_properties(struct strict *s, struct ah_json v)
 {
     struct ah_json properties = ah_json_get(v, "properties");
+    if (check_required(s, v) != 0)
+        return -1;
     ah_json_key(&s->w, "properties");
     ah_json_object(&s->w);
     for (struct ah_json_iter it = ah_json_iter(properties); ah_json_next(&it);) {
@@ -262,6 +299,8 @@ static int put_members(struct strict *s, struct ah_json v, bool nullable)
     if (object && ah_json_get(v, "properties").type == AH_JSON_NONE &&
         ah_json_get(v, "additionalProperties").type != AH_JSON_FALSE)
         return refuse(s, "it is an object without properties", "name them, or give strict = false");
+    if (has_type(v, "array") && ah_json_get(v, "items").type == AH_JSON_NONE)
+        return refuse(s, "it is a list of anything", "say with 'items' of what, or give strict = false");
     ah_json_object(&s->w);
     if (type.type != AH_JSON_NONE)
         put_type(s, type, nullable);
@@ -290,8 +329,61 @@ static bool allows_null(struct ah_json v)
     return false;
 }
 
+static bool tells(struct ah_json v)
+{
+    for (struct ah_json_iter it = ah_json_iter(v); ah_json_next(&it);)
+        if (ah_json_is(it.key, "description") || is_told(it.key, it.value))
+            return true;
+    return false;
+}
+
+static int put_reference(struct strict *s, struct ah_json ref)
+{
+    if (ah_schema_find(s->root, ref).type != AH_JSON_OBJECT)
+        return refuse(s, "its $ref leads nowhere", "point it into this schema, as #/$defs/NAME");
+    ah_json_object(&s->w);
+    ah_json_key(&s->w, "$ref");
+    ah_json_put(&s->w, ref);
+    ah_json_end_object(&s->w);
+    return 0;
+}
+
+/* A $ref, or all of one: the service takes nothing beside a $ref, so what is said of it goes around it. */
+static int put_wrapped(struct strict *s, struct ah_json v, struct ah_json one, bool nullable)
+{
+    struct ah_json ref = ah_json_get(v, "$ref");
+    bool wrap = tells(v) || (nullable && ref.type != AH_JSON_NONE);
+    if (wrap) {
+        ah_json_object(&s->w);
+        put_description(s, v);
+        ah_json_key(&s->w, "anyOf");
+        ah_json_array(&s->w);
+    }
+    int rc = ref.type != AH_JSON_NONE ? put_reference(s, ref) : put_schema(s, one, nullable && !wrap);
+    if (wrap && rc == 0) {
+        if (nullable)
+            ah_json_put_raw(&s->w, "{\"type\":\"null\"}", 15);
+        ah_json_end_array(&s->w);
+        ah_json_end_object(&s->w);
+    }
+    return rc;
+}
+
+static int check_wrapped(struct strict *s, struct ah_json v)
+{
+    static const char *const plain[] = {"$ref",       "allOf",    "description", "nullable",
+                                        "title",      "$comment", "$schema",     "$id",
+                                        "deprecated", "readOnly", "writeOnly",   NULL};
+    for (struct ah_json_iter it = ah_json_iter(v); ah_json_next(&it);)
+        if (!key_is(it.key, plain) && !is_told(it.key, it.value))
+            return refuse(s, "it says more beside its $ref or allOf", "write the schemas as one");
+    return 0;
+}
+
 static int put_schema(struct strict *s, struct ah_json v, bool nullable)
 {
+    static const char *const says[] = {"type", "$ref",  "anyOf",      "oneOf", "allOf",
+                                       "enum", "const", "properties", NULL};
     struct ah_json all = ah_json_get(v, "allOf");
     if (v.type != AH_JSON_OBJECT)
         return refuse(s, "it says nothing of the value", "give it a type");
@@ -299,11 +391,13 @@ static int put_schema(struct strict *s, struct ah_json v, bool nullable)
         return refuse(s, "it lies too deep", "make it flatter");
     if (check_words(s, v) != 0)
         return -1;
-    if (ah_json_count(all) == 1)
-        v = ah_json_at(all, 0); /* as generators write a $ref with a description */
+    if (!has_any(v, says))
+        return refuse(s, "it says nothing of the value", "give it a type");
     nullable |= ah_json_get(v, "nullable").type == AH_JSON_TRUE;
     int rc;
-    if (!nullable || says_null_by_type(v) || allows_null(v)) {
+    if (ah_json_count(all) == 1 || ah_json_get(v, "$ref").type != AH_JSON_NONE) {
+        rc = check_wrapped(s, v) == 0 ? put_wrapped(s, v, ah_json_at(all, 0), nullable) : -1;
+    } else if (!nullable || says_null_by_type(v) || allows_null(v)) {
         rc = put_members(s, v, nullable);
     } else {
         ah_json_object(&s->w);
@@ -322,12 +416,15 @@ static int put_schema(struct strict *s, struct ah_json v, bool nullable)
 
 int ah_strict_write(struct ah_json schema, struct ah_buf *to, struct ah_error *err)
 {
-    struct strict s = {.err = err};
+    struct strict s = {.err = err, .root = schema};
     size_t was = to->n;
     if (!ah_json_is(ah_json_get(schema, "type"), "object") &&
         (ah_json_get(schema, "type").type != AH_JSON_NONE ||
          ah_json_get(schema, "properties").type != AH_JSON_OBJECT))
         return refuse(&s, "it is no object", "write { type = \"object\", properties = { ... } } around it");
+    if (ah_json_get(schema, "anyOf").type != AH_JSON_NONE ||
+        ah_json_get(schema, "oneOf").type != AH_JSON_NONE)
+        return refuse(&s, "it is a choice at the top", "put the choice into a property");
     ah_json_begin(&s.w, to, NULL);
     int rc = put_schema(&s, schema, false);
     if (rc == 0 && to->failed)

@@ -105,7 +105,16 @@ local strict_rows = {
   { '{"type":"object","required":["a"],"properties":{"a":{"type":"integer","nullable":true,"title":"A"}}}',
     '{"type":"object","properties":{"a":{"type":["integer","null"]}},"required":["a"],"additionalProperties":false}' },
   { '{"type":"object","required":["a"],"properties":{"a":{"allOf":[{"$ref":"#"}],"description":"d"}}}',
-    '{"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"],"additionalProperties":false}' },
+    '{"type":"object","properties":{"a":{"description":"d","anyOf":[{"$ref":"#"}]}},"required":["a"],'
+      .. '"additionalProperties":false}' },
+  { '{"type":"object","properties":{"a":{"$ref":"#","description":"d","default":1}}}',
+    '{"type":"object","properties":{"a":{"description":"d (default: 1)","anyOf":[{"$ref":"#"},{"type":"null"}]}},'
+      .. '"required":["a"],"additionalProperties":false}' },
+  { '{"type":"object","properties":{"a":{"allOf":[{"type":"integer","maximum":3}]}}}',
+    '{"type":"object","properties":{"a":{"type":["integer","null"],"maximum":3}},"required":["a"],"additionalProperties":false}' },
+  { '{"type":"object","required":["a"],"$defs":{"x/y":{"type":"string"}},"properties":{"a":{"$ref":"#/$defs/x~1y"}}}',
+    '{"type":"object","$defs":{"x/y":{"type":"string"}},"properties":{"a":{"$ref":"#/$defs/x~1y"}},"required":["a"],'
+      .. '"additionalProperties":false}' },
 }
 
 t.test("schemas made strict", function()
@@ -126,6 +135,17 @@ t.test("what cannot be strict is told, with its place", function()
     { '{"type":"object","properties":{"a":{"not":{}}}}', "at a .*'not'" },
     { '{"type":"object","properties":{"a":{"allOf":[{},{}]}}}', "'allOf'" },
     { '{"type":"object","properties":{"a":true}}', "says nothing" },
+    { '{"type":"object","properties":{"a":{"description":"x"}}}', "at a .*says nothing" },
+    { '{"type":"object","properties":{"a":{"type":"array"}}}', "at a .*list of anything" },
+    { '{"type":"object","properties":{"a":{"type":"array","items":{}}}}', "at a .*says nothing" },
+    { '{"type":"object","properties":{"a":{"$ref":"#/$defs/none"}}}', "at a .*leads nowhere" },
+    { '{"type":"object","properties":{"a":{"$ref":"https://x.example/s"}}}', "at a .*leads nowhere" },
+    { '{"type":"object","properties":{"a":{"$ref":"#","minimum":1}}}', "at a .*more beside" },
+    { '{"type":"object","properties":{"a":{"type":"object","properties":{},"allOf":[{"$ref":"#"}]}}}', "at a .*more beside" },
+    { '{"type":"object","properties":{"a":{"allOf":[{"not":{"type":"string"}}]}}}', "'not'" },
+    { '{"type":"object","properties":{"a":{"type":"string"}},"required":["b"]}', "it requires 'b'" },
+    { '{"type":"object","properties":{"a":{"anyOf":[{"type":"string"}],"oneOf":[{"type":"string"}]}}}', "'anyOf' and 'oneOf'" },
+    { '{"type":"object","properties":{},"anyOf":[{"required":["a"]}]}', "a choice at the top" },
   }
   for _, row in ipairs(bad) do
     local _, err = schema.strict(decode(row[1]))
@@ -173,6 +193,29 @@ t.test("an answer as a value of a schema", function()
     t.eq(assert(m:invoke(hi)).parsed, { a = 1 })
     t.eq(json.decode(seen[4]).response_format, { type = "json_object" })
   end)
+end)
+
+t.test("answers of the strict mode: of a union, the branch that was meant", function()
+  local either = decode [[{"type":"object","required":["a"],"properties":{"a":{"anyOf":[{"$ref":"#/$defs/cat"},{"$ref":"#/$defs/dog"},
+    {"type":"null"}]}},"$defs":{
+    "cat":{"type":"object","properties":{"kind":{"const":"cat"},"name":{"type":"string"},"lives":{"type":"integer"}},"required":["kind"]},
+    "dog":{"type":"object","properties":{"kind":{"const":"dog"},"name":{"type":"string"},"tricks":{"type":"array","items":
+      {"$ref":"#/$defs/trick"}}},"required":["kind"]},
+    "trick":{"type":"object","properties":{"name":{"type":"string"},"after":{"$ref":"#/$defs/trick"},"any":{"type":["integer","null"]}},
+      "required":["name"]}}}]]
+  t.ok(schema.strict(either))
+  local value, faults = schema.read(either, [[{"a":{"kind":"dog","name":null,"tricks":[{"name":"sit","any":null,"after":
+    {"name":"roll","any":1,"after":null}}]}}]])
+  t.eq(faults, nil)
+  t.eq(value, { a = { kind = "dog", tricks = json.array { { name = "sit", any = json.null, after = { name = "roll", any = 1 } } } } })
+  t.eq(schema.read(either, '{"a":{"kind":"cat","name":null,"lives":null}}'), { a = { kind = "cat" } })
+  t.eq(schema.read(either, '{"a":{"kind":"dog","name":null,"tricks":null}}'), { a = { kind = "dog" } })
+  t.eq(schema.read(either, '{"a":null}'), { a = json.null })
+  for _, text in ipairs { '{"a":{"kind":"cow"}}', '{"a":{"kind":null}}', "{}", '{"a":{"kind":"dog","tricks":[null]}}' } do
+    value, faults = schema.read(either, text)
+    t.eq(value, nil)
+    t.ok(faults, text)
+  end
 end)
 
 t.test("misuse of with_structured_output", function()
