@@ -7,8 +7,9 @@
 --     local function count(text, unit) … end
 --
 -- The comment says what the model is told, the parameters become its arguments, by name; a last parameter `call` is
--- given { id, name, identifier }. `@tool` says what happens when it runs twice (read, idempotent, unsafe). Types: string, number, integer, boolean, T[], unions of literals, and
--- one level of table ({ street: string, zip?: string }). For everything else give `parameters`, a JSON schema.
+-- given { id, name, identifier }. `@tool` says what happens when it runs twice (read, idempotent, unsafe). Types: string,
+-- number, integer, boolean, T[], unions of literals, and one level of table ({ street: string, zip?: string }). For
+-- everything else give `parameters`, a JSON schema.
 -- Called by agent.tools and agent.toolset; must not run the function.
 local script = require "host.script"
 
@@ -130,7 +131,7 @@ end
 
 local function parse_param(rest, tool)
   local name, optional, after = rest:match "^([%a_][%w_]*)(%??)%s+(.+)$"
-  if rest:match "^%.%.%." then fault "`...` has no name that a model could use; write `---@param name T[]` for a list" end
+  if rest:match "^%.%.%." then fault "`...` has no name that a model can use; write `---@param name T[]`" end
   if not name then fault("a parameter reads `---@param name type what it is`, not `%s`", rest) end
   if tool.parameters.properties[name] then fault("the parameter '%s' stands twice in the comment", name) end
   local kind, description = take_type(after)

@@ -3,11 +3,12 @@
 local git = {}
 
 local UP = 20 -- folders to look above
+local BYTES = 4194304 -- of packed-refs, most often
 
 local function read(path)
   local file = io.open(path, "rb")
   if not file then return nil end
-  local text = file:read(65536)
+  local text = file:read(BYTES)
   file:close()
   return text
 end

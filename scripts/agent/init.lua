@@ -97,12 +97,13 @@ local function open_tools(spec, who, input, patience)
   return box, err
 end
 
-local revision -- of the script's folder; false: none
+local revisions = {} -- of the scripts' folders; false: none
 
--- Once a run: which commit the prompts and scripts are of.
+-- Which commit the prompts and scripts are of. Looked up once: a thousand agents must not read it a thousand times.
 local function note_revision()
-  if revision == nil then revision = git.revision(script.folder()) or false end
-  if revision then trace.metadata { git_revision = revision } end
+  local folder = script.folder()
+  if revisions[folder] == nil then revisions[folder] = git.revision(folder) or false end
+  if revisions[folder] then trace.metadata { git_revision = revisions[folder] } end
 end
 
 -- Name, tags, metadata and the task go to the run, or, inside trace.span, tags and metadata to that span.

@@ -140,8 +140,8 @@ local function include(path, at, variables, parts)
     return fault(at.file, at.line, "files in files, %d deep: does one include itself?", DEPTH)
   end
   local source, info = read(path)
+  parts[#parts + 1] = { path = path, sha256 = source and info.sha256 }
   if not source then return fault(at.file, at.line, "{{> %s}}: %s", path, tostring(info)) end
-  parts[#parts + 1] = { path = path, sha256 = info.sha256 }
   if source:match "^%-%-%-%s*\n" then return fault(info.path, 1, "a file that is included has no head") end
   return fill_lines(source:match "^(.-)%s*$", variables, { file = info.path, line = 1, depth = at.depth + 1 }, parts)
 end
@@ -187,12 +187,12 @@ function fill_lines(body, variables, where, parts)
   return table.concat(out, "\n")
 end
 
--- The body with its variables and included files filled in; or nil, err with file and line. The second result lists
--- what was included: { { path, sha256 }, … }.
+-- The body with its variables and included files filled in, and what was included: { { path, sha256 }, … }; or nil, err
+-- with file and line, and what was looked for until then.
 function prompts.fill(body, variables, file, first)
   local parts = {}
   local text, err = fill_lines(body, variables, { file = file, line = first or 1, depth = 0 }, parts)
-  if not text then return nil, err end
+  if not text then return nil, err, parts end
   return text, parts
 end
 
@@ -207,8 +207,8 @@ end
 local function render(source, file, sha256, variables)
   local head, body, first = prompts.parse(source, file)
   if not head then return nil, body end
-  local text, parts = prompts.fill(body, variables, file, first)
-  if not text then return nil, parts end
+  local text, parts, tried = prompts.fill(body, variables, file, first)
+  if not text then return nil, parts, tried end
   return { text = text, head = head, file = file, sha256 = hash_of(sha256, parts), own = sha256, parts = parts }
 end
 
@@ -238,10 +238,10 @@ end
 local watched = {}
 watched.__index = watched
 
--- One text for the state of the file and of what it includes.
+-- One text for the state of the file and of what it includes, or would if it could be read.
 local function state_of(self, sha256)
   local state = { sha256 or "none" }
-  for i, part in ipairs(self.last.parts) do
+  for i, part in ipairs(self.parts) do
     local _, info = read(part.path)
     state[i + 1] = type(info) == "table" and info.sha256 or "gone"
   end
@@ -251,22 +251,22 @@ end
 -- The prompt as it is now: { text, head, file, sha256 }. Never fails after open: when an edit cannot be read (a file
 -- half written, a variable misspelt), the last good one stays and the log says so, once for each such edit.
 function watched:current()
-  if not self.path and #self.last.parts == 0 then return self.last end
+  if not self.path and #self.parts == 0 then return self.last end
   local source, info = self.text, nil
   if self.path then source, info = read(self.path) end
   local sha256 = source and info and info.sha256
   local state = state_of(self, sha256)
   if state == self.seen then return self.last end
-  self.seen = state
-  local new, err
+  local new, err, tried
   if source then
-    new, err = render(source, info and info.path or self.path or "prompt", sha256, self.variables)
+    new, err, tried = render(source, info and info.path or self.path or "prompt", sha256, self.variables)
   else
     err = info
   end
+  self.parts = new and new.parts or tried or self.parts
+  self.seen = state_of(self, sha256)
   if new then
     self.last = new
-    self.seen = state_of(self, sha256)
   else
     host.log("warn", ("the edited prompt is not used: %s"):format(tostring(err)))
   end
@@ -288,6 +288,7 @@ function prompts.open(prompt, variables)
     self.last, err = render(prompt, "prompt", nil, variables)
   end
   if not self.last then return nil, err end
+  self.parts = self.last.parts
   self.seen = state_of(self, self.last.own)
   return self
 end

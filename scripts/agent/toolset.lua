@@ -67,8 +67,8 @@ function toolset:refresh()
           changed = true
         else
           trouble = trouble or why
-          new = old
-          if old then old.seen = sha256 end -- said once for each such edit
+          new = old or { list = {} }
+          new.seen = sha256 -- said once for each such edit
         end
         files[file] = new
       end

@@ -96,7 +96,7 @@ local methods = {}
 
 ---Says it.
 ---@param text string
-function methods:say(text) return text end
+function methods:say(text) return self, text end
 
 ---Says some.
 ---@param ... string
@@ -185,6 +185,15 @@ t.test("a folder of tools; edits count from the next step", function()
   write("one.lua", "this is not Lua")
   box:refresh()
   t.eq(box:call({ id = "3", name = "one", args = { a = 2, b = 3 } }, {}).content, "6")
+  local set = lists[1].set
+  write("new.lua", "this neither")
+  t.match(t.err("script", set:refresh()).message, "new.lua")
+  t.eq(set:refresh(), set, "said once")
+  t.eq(#set.list, 2)
+  write("new.lua", "---Now.\nreturn function() return 'now' end")
+  box:refresh()
+  t.ok(box.by_name.new)
+  os.remove(folder .. "/new.lua")
   local err = t.err("script", connectors.open { folder .. "/" })
   t.match(err.message, "one.lua:1: syntax error")
   write("one.lua", "return 7")

@@ -88,6 +88,7 @@ function prompts.parse(text, file) end
 ---@param first? integer
 ---@return string?
 ---@return { path: string, sha256: string }[]|host.Error included
+---@return { path: string, sha256?: string }[]? looked_for until the error
 function prompts.fill(body, variables, file, first) end
 
 ---@class agent.connectors
