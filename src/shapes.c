@@ -329,15 +329,23 @@ static bool looks_chosen(const char *p, size_t n)
     return false;
 }
 
+/* Whether a JSON string ends at the " at i: then one of these follows. In other text it may be part of a value. */
+static bool ends_string(struct text t, size_t i)
+{
+    return i + 1 >= t.n || strchr(",:]}", t.p[i + 1]);
+}
+
 /* A value in quotes that were escaped as often as the name's: it ends at the next such quote. */
-static size_t quoted_value(struct text t, size_t i, size_t slashes)
+static size_t quoted_value(struct text t, size_t i, size_t slashes, char quote)
 {
     for (size_t n = 0; n < VALUE_MAX && i + n < t.n; n++) {
         if (isspace((unsigned char)t.p[i + n]))
             return 0;
         size_t k = slashes_at(t, i + n);
-        if (at(t, i + n + k) == '"' && k <= slashes)
+        if (at(t, i + n + k) == quote && k <= slashes)
             return n;
+        if (at(t, i + n + k) == '"' && k == 0 && ends_string(t, i + n))
+            return 0;
         n += k; /* and what it escapes */
     }
     return 0;
@@ -358,9 +366,10 @@ static bool match_named(struct text t, size_t i, struct match *m)
     n++;
     n += blanks_at(t, i + n);
     slashes = slashes_at(t, i + n);
-    if (at(t, i + n + slashes) == '"') {
+    char quote = at(t, i + n + slashes);
+    if (quote == '"' || quote == '\'') {
         n += slashes + 1;
-        size_t k = is_no_value(t, i + n) ? 0 : quoted_value(t, i + n, slashes);
+        size_t k = is_no_value(t, i + n) ? 0 : quoted_value(t, i + n, slashes, quote);
         if (k < 8 || !looks_chosen(t.p + i + n, k))
             return false;
         *m = (struct match){"secret", n, k};

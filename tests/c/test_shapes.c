@@ -53,6 +53,9 @@ static void test_found(void **state)
          "[redacted:private-key]\nrest"},
         {"-----BEGIN PRIVATE KEY-----\nMIIEpAIB", "[redacted:private-key]"}, /* cut */
         {"token%3Dghp_" A36, "token%3D[redacted:github-token]"},
+        {"password: 'x\"y99-abc' and on", "password: '[redacted:secret]' and on"},
+        {"{'password': 'hunter2+hunter2'}", "{'password': '[redacted:secret]'}"},
+        {"secret='it\\'s+a/b=c1'", "secret='it\\'s+a/b=c1'"}, /* what the escaped quote ends is short */
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         check(rows[i][0], rows[i][1]);
@@ -102,6 +105,8 @@ static void test_in_json(void **state)
         {"{\"k\":\"-----BEGIN PRIVATE KEY-----\\nMIIEpA\\n-----END PRIVATE KEY-----\\n\",\"b\":1}",
          "{\"k\":\"[redacted:private-key]\\n\",\"b\":1}"},
         {"{\"k\":\"-----BEGIN PRIVATE KEY-----\\nMIIEpA\"}", "{\"k\":\"[redacted:private-key]\"}"},
+        {"{\"a\":\"password: 'x\\\"y99-abc' and on\"}", "{\"a\":\"password: '[redacted:secret]' and on\"}"},
+        {"{\"a\":\"password: 'abc12345\",\"b\":\"it's\"}", "{\"a\":\"password: 'abc12345\",\"b\":\"it's\"}"},
         {"{\"u\":\"ftp://a:b@c\",\"v\":\"Bearer " A20 "\"}",
          "{\"u\":\"ftp://a:[redacted:password]@c\",\"v\":\"Bearer [redacted:bearer]\"}"},
     };
@@ -119,7 +124,7 @@ static void test_any_text(void **state)
     static const char *const bits[] = {"password", "\\\"",        "\\\\",        ":",       "=",   "ghp_",
                                        A36,        "-----BEGIN ", "PRIVATE KEY", "-----",   "\\n", "://",
                                        "@",        "Bearer ",     " ",           "\\u00e4", "eyJ", ".",
-                                       "sk-",      "\xc3\xa4",    "-----END ",   "%3D",     "+/="};
+                                       "sk-",      "\xc3\xa4",    "-----END ",   "%3D",     "+/=", "'"};
     uint64_t seed = 88172645463325252u;
     for (int round = 0; round < 20000; round++) {
         struct ah_buf text, masked;
