@@ -40,6 +40,7 @@ enum {
     AH_ONCE_RESOLVER,
     AH_ONCE_TRACE_REFUSED,
     AH_ONCE_TRACE_LONG,
+    AH_ONCE_TRACE_FILES,
 };
 
 #endif

@@ -520,6 +520,12 @@ static int add_run(struct dest *d, struct ah_lswire_body *body, const struct ah_
     run.rules = d->sender->rules;
     if (item->cut || start_n + end_n > WHOLE_BYTES)
         ah_lswire_cut(&run, item->cut ? room_of(item->cut) : WHOLE_BYTES);
+    if (!d->info.multipart && run.field[AH_LSWIRE_ATTACHMENTS].type != AH_JSON_NONE)
+        ah_log_once(
+            d->sender->core->log, AH_ONCE_TRACE_FILES, AH_LOG_WARN,
+            "LangSmith at %.300s takes no /runs/multipart: files that are attached to spans stay in the "
+            "journal, the spans are sent without them",
+            d->endpoint);
     return ah_lswire_add(body, &run, max);
 }
 

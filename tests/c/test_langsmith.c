@@ -747,6 +747,14 @@ static void test_long_open_refused(void **state)
     assert_all_sent(f);
 }
 
+static bool in_bodies(const struct fixture *f, const char *text)
+{
+    for (int i = 0; i < f->requests; i++)
+        if (memmem(f->bodies[i], f->sizes[i], text, strlen(text)))
+            return true;
+    return false;
+}
+
 static void test_no_multipart(void **state)
 {
     struct fixture *f = *state;
@@ -761,6 +769,18 @@ static void test_no_multipart(void **state)
     assert_int_equal(flush(f, 5000), AH_NONE);
     assert_int_equal(f->requests, 3); /* it is not asked for again */
     assert_all_sent(f);
+    assert_null(strstr(ah_buf_str(&f->lines), "files that are attached"));
+    for (int i = 0; i < 2; i++) {
+        struct ah_run *run =
+            ah_run_start(f->core.trace, &(struct ah_run_opts){.name = "r", .traced = true}, NULL);
+        ah_span_attach(ah_run_root(run), "a", "text/plain", "some text", 9);
+        ah_run_end(run, NULL, 0, NULL);
+    }
+    assert_int_equal(flush(f, 5000), AH_NONE);
+    const char *said = strstr(ah_buf_str(&f->lines), "files that are attached to spans stay in the journal");
+    assert_non_null(said);
+    assert_null(strstr(said + 1, "files that are attached")); /* once */
+    assert_false(in_bodies(f, "c29tZSB0ZXh0") || in_bodies(f, "some text"));
 }
 
 static void test_switched_off(void **state)
@@ -872,14 +892,6 @@ static void test_ping(void **state)
 }
 
 /* --- which runs, to whom, and what of them ---------------------------------------------------------------------- */
-
-static bool in_bodies(const struct fixture *f, const char *text)
-{
-    for (int i = 0; i < f->requests; i++)
-        if (memmem(f->bodies[i], f->sizes[i], text, strlen(text)))
-            return true;
-    return false;
-}
 
 static bool in_headers(const struct fixture *f, const char *text)
 {

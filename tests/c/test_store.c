@@ -257,6 +257,21 @@ static void conversation_costs_its_messages(void **state)
     ah_store_close(s);
 }
 
+/* The 5 ms of the contract: what is older is written when the next event comes, without a wait of the script. */
+static void commits_by_age(void **state)
+{
+    (void)state;
+    struct ah_store *s = open_store();
+    int64_t run = begin_run(s, "x", "");
+    ah_store_flush(s);
+    put_event(s, run, 1, AH_EV_SPAN_START, "1");
+    usleep(AH_JOURNAL_AGE_MS * 1000 + 1000);
+    put_event(s, run, 2, AH_EV_SPAN_START, "1");
+    assert_int_equal(ah_store_stats(s)->queued, 0);
+    assert_int_equal(events_of(s, run).count, 2);
+    ah_store_close(s);
+}
+
 static void commits_by_count(void **state)
 {
     (void)state;
@@ -352,6 +367,9 @@ static void ends_crashed_runs_once(void **state)
     int64_t mine = begin_run(live, "mine", "");
     put_event(live, mine, 1, AH_EV_SPAN_START, "1");
     ah_store_flush(live);
+    char last[AH_CLOCK_ISO_BYTES];
+    int64_t last_at = 2000000 + serial + 4; /* the child's begin_run, then its four events */
+    ah_clock_iso(last_at, last);
     crash_with_open_spans();
     for (int i = 0; i < 4; i++) { /* four processes find it at once */
         if (fork() == 0) {
@@ -365,8 +383,9 @@ static void ends_crashed_runs_once(void **state)
     struct ah_store_run r = {0};
     assert_int_equal(ah_store_run_find(live, "last", copy_run, &r, NULL), 0);
     assert_int_equal(r.state, AH_RUN_CRASHED);
-    assert_true(r.ended > 0);
+    assert_int_equal(r.ended, last_at);
     struct seen x = events_of(live, r.key);
+    assert_non_null(strstr(x.body, last));
     assert_int_equal(x.count, 6);
     assert_int_equal(x.ends, 3);
     assert_non_null(strstr(x.body, "\"crashed\":true"));
@@ -1047,6 +1066,7 @@ int main(void)
         TEST(is_private),
         TEST(umask_does_not_close_it),
         TEST(conversation_costs_its_messages),
+        TEST(commits_by_age),
         TEST(commits_by_count),
         TEST(survives_sigkill),
         TEST(ends_crashed_runs_once),
