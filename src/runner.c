@@ -139,6 +139,19 @@ static int push_args(lua_State *L, const struct ah_script_run *script)
     return n;
 }
 
+/* The flags of a session hold for the agent that a script returns: said, when there is none. */
+static void warn_of_session(const struct ah_runner *r)
+{
+    for (const struct ah_host_pair *o = r->script.options; o && o->name; o++)
+        if (o->value && (strcmp(o->name, "session") == 0 || strcmp(o->name, "continue") == 0)) {
+            ah_log_line(r->lua->core->log, AH_LOG_WARN,
+                        "%s was not used: the script returned no agent. Give session = \"...\" to the agents "
+                        "that it runs itself",
+                        strcmp(o->name, "session") == 0 ? "--session" : "-c");
+            return;
+        }
+}
+
 /* The chunk is done. A value with a `run` method is an agent: run it with the command line's words. */
 static int k_chunk(lua_State *L, int status, lua_KContext ctx)
 {
@@ -154,9 +167,11 @@ static int k_chunk(lua_State *L, int status, lua_KContext ctx)
             lua_pushboolean(L, 1);
             lua_setfield(L, -2, "park");
             lua_callk(L, 3, LUA_MULTRET, ctx, k_result);
+            return k_result(L, LUA_OK, ctx);
         }
         lua_settop(L, lua_gettop(L) < 2 ? lua_gettop(L) : 2);
     }
+    warn_of_session(r);
     return k_result(L, LUA_OK, ctx);
 }
 

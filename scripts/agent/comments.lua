@@ -8,8 +8,8 @@
 --
 -- The comment says what the model is told, the parameters become its arguments, by name; a last parameter `call` is
 -- given { id, name, identifier }. `@tool` says what happens when it runs twice (read, idempotent, unsafe). Types:
--- string, number, integer, boolean, T[], unions of literals, and one level of table ({ street: string, zip?: string }). For
--- everything else give `parameters`, a JSON schema.
+-- string, number, integer, boolean, T[], unions of literals, and one level of table ({ street: string, zip?: string }).
+-- For everything else give `parameters`, a JSON schema.
 -- Called by agent.tools and agent.toolset; must not run the function.
 local script = require "host.script"
 

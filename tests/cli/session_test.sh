@@ -55,6 +55,20 @@ run run -q --emulate -c other.lua "x"
 want_code 4
 want_err "no session of this script"
 
+begin "the flags are for the agent that a script returns; without one that is said"
+cat >own.lua <<'LUA'
+local agent, testing = require "agent", require "agent.testing"
+print(assert(agent { model = testing.model { "hello" }, prompt = "x" }:run "go").answer)
+LUA
+run run --session trip own.lua
+want_code 0
+want_out hello
+want_err "--session was not used: the script returned no agent"
+run run -c own.lua
+want_err "-c was not used: the script returned no agent"
+run session ls
+want_err "no session is kept"
+
 begin "another user's session is not there"
 first --session trip --user ann
 want_code 0
