@@ -172,7 +172,12 @@ local function scalekit_answer(trouble, route)
     return reply.json(tonumber(trouble.what), { detail = trouble.message or row[2],
       code = trouble.what == "401" and "UNAUTHORIZED" or row[1] })
   end
-  if not row then return nil end
+  local status = not row and tonumber(trouble.what)
+  if status then -- the service itself has no such answer: it comes from what stands before it
+    return reply.html(status, ("<html><head><title>%d</title></head><body>emulated</body></html>\n"):format(status))
+  elseif not row then
+    return nil
+  end
   return reply.grpc(row[1], trouble.message or row[2], { error_code = trouble.code or row[3] or row[1] })
 end
 

@@ -1,4 +1,5 @@
--- What the tests of the emulator share: a fresh emulator without a socket, called as each service's client.
+-- What the tests of the emulator share: a fresh emulator without a socket, called as each service's client, and as
+-- a client of its MCP servers.
 local app_of = require "emulator.app"
 local json = require "host.json"
 
@@ -46,6 +47,36 @@ function M.start(options)
     return call(method, path, body, with({ ["x-api-key"] = self.env.LANGSMITH_API_KEY }, more))
   end
   return self
+end
+
+M.BOTH = "application/json, text/event-stream"
+
+-- An emulator with a server for gmail (two tools) and all of slack; `say` speaks to it.
+function M.mcp(options)
+  local e = M.start(options)
+  local _, body = e.sk("POST", "/mcp/configs", { name = "bot", connection_tool_mappings = {
+    { connection_name = "gmail", tools = { "gmail_fetch_mails", "gmail_create_draft" } }, { connection_name = "slack" } } })
+  e.config = body.config
+  e.sk("POST", "/mcp/configs/" .. e.config.id .. "/connected_accounts", { identifier = "u", include_auth_link = true })
+  _, body = e.sk("POST", "/mcp/configs/" .. e.config.id .. "/tokens", { identifier = "u" })
+  e.session_token = body.token
+  e.path = e.config.mcp_server_url:match "//[^/]*(/.*)$"
+  local number = 0
+  function e.say(method, params, more, path)
+    number = number + 1
+    local headers = { accept = M.BOTH, ["content-type"] = "application/json", authorization = "Bearer " .. (e.session_token or "") }
+    for k, v in pairs(more or {}) do headers[k] = v or nil end
+    local message = { jsonrpc = "2.0", id = number, method = method, params = params }
+    if method:find "^notifications/" then message.id = nil end
+    return e.call("POST", path or e.path, message, headers)
+  end
+  function e.open(version, capabilities)
+    local status, answer, headers = e.say("initialize", { protocolVersion = version or "2025-11-25",
+      capabilities = capabilities or {}, clientInfo = { name = "t", version = "1" } })
+    e.session = { ["mcp-session-id"] = headers["mcp-session-id"], ["mcp-protocol-version"] = answer.result.protocolVersion }
+    return status, answer
+  end
+  return e
 end
 
 function M.user(content) return { role = "user", content = content } end

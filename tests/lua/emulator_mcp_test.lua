@@ -3,35 +3,9 @@ local t = require "testing"
 local json = require "host.json"
 local emulating = require "emulating"
 
-local BOTH = "application/json, text/event-stream"
+local BOTH = emulating.BOTH
 
--- An emulator with a server for gmail (two tools) and all of slack; `say` speaks to it.
-local function fresh(options)
-  local e = emulating.start(options)
-  local _, body = e.sk("POST", "/mcp/configs", { name = "bot", connection_tool_mappings = {
-    { connection_name = "gmail", tools = { "gmail_fetch_mails", "gmail_create_draft" } }, { connection_name = "slack" } } })
-  e.config = body.config
-  e.sk("POST", "/mcp/configs/" .. e.config.id .. "/connected_accounts", { identifier = "u", include_auth_link = true })
-  _, body = e.sk("POST", "/mcp/configs/" .. e.config.id .. "/tokens", { identifier = "u" })
-  e.session_token = body.token
-  e.path = e.config.mcp_server_url:match "//[^/]*(/.*)$"
-  local number = 0
-  function e.say(method, params, more, path)
-    number = number + 1
-    local headers = { accept = BOTH, ["content-type"] = "application/json", authorization = "Bearer " .. (e.session_token or "") }
-    for k, v in pairs(more or {}) do headers[k] = v or nil end
-    local message = { jsonrpc = "2.0", id = number, method = method, params = params }
-    if method:find "^notifications/" then message.id = nil end
-    return e.call("POST", path or e.path, message, headers)
-  end
-  function e.open(version, capabilities)
-    local status, answer, headers = e.say("initialize", { protocolVersion = version or "2025-11-25",
-      capabilities = capabilities or {}, clientInfo = { name = "t", version = "1" } })
-    e.session = { ["mcp-session-id"] = headers["mcp-session-id"], ["mcp-protocol-version"] = answer.result.protocolVersion }
-    return status, answer
-  end
-  return e
-end
+local fresh = emulating.mcp
 
 t.test("the handshake, all tools by pages, a tool that acts and is logged", function()
   local e = fresh()
