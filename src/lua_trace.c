@@ -8,6 +8,7 @@
 #include "lua_anonymize.h"
 #include "lua_langsmith.h"
 #include "luajson.h"
+#include "luareplay.h"
 #include "task.h"
 
 #include <stdio.h>
@@ -803,6 +804,9 @@ int luaopen_host_trace(lua_State *L)
     lua_createtable(L, SPARE_COUNT, 0);
     lua_setiuservalue(L, -2, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &spares_key);
+    static const char *const noted[] = {"flush", NULL}, *const read[] = {"current", "headers", NULL};
     luaL_newlib(L, functions);
+    ah_luareplay_calls(L, "trace.", noted);
+    ah_luareplay_values(L, "trace.", read); /* ids: they may be in what is sent */
     return 1;
 }

@@ -80,6 +80,7 @@ struct call_box {
     struct ah_call *call;
     struct ah_task *task; /* whose call it is while the real function runs; borrowed */
     struct ah_buf text;
+    uint64_t waits; /* of the task, when the real function was called */
     bool waited;
 };
 
@@ -235,11 +236,13 @@ static void mend_message(lua_State *L)
     lua_remove(L, -2);
 }
 
-/* The real function has come back: results from `ctx` on, or an error on top. */
+/* The real function has come back: results from `ctx` on, or an error on top. Lua comes here for an error that was raised
+ * at once, too: whether others ran in between is for the task to say. */
 static int k_live(lua_State *L, int status, lua_KContext ctx)
 {
     struct call_box *box = luaL_checkudata(L, AT_CALL, CALL_MT);
     bool ok = status == LUA_OK || status == LUA_YIELD;
+    box->waited |= ah_task_waits(box->task) != box->waits;
     leave(box);
     if (!ok && !box->waited)
         mend_message(L);
@@ -248,13 +251,6 @@ static int k_live(lua_State *L, int status, lua_KContext ctx)
     if (!ok)
         return lua_error(L);
     return lua_gettop(L) - first + 1;
-}
-
-static int k_waited(lua_State *L, int status, lua_KContext ctx)
-{
-    struct call_box *box = luaL_checkudata(L, AT_CALL, CALL_MT);
-    box->waited = true;
-    return k_live(L, status, ctx);
 }
 
 /* Calls the real function with the arguments at AT_CALL + 1 to `last`, above whatever is on the stack. */
@@ -266,8 +262,9 @@ static int start_live(lua_State *L, struct call_box *box, int last)
     for (int i = AT_CALL + 1; i <= last; i++)
         lua_pushvalue(L, i);
     box->task = ah_task_current(L);
+    box->waits = ah_task_waits(box->task);
     ah_task_set_call(box->task, ah_call_number(box->call));
-    int status = lua_pcallk(L, last - AT_CALL, LUA_MULTRET, 0, base, k_waited);
+    int status = lua_pcallk(L, last - AT_CALL, LUA_MULTRET, 0, base, k_live);
     return k_live(L, status, base);
 }
 

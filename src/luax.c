@@ -158,6 +158,16 @@ static void set_str(lua_State *L, const char *name, const char *v)
     }
 }
 
+void ah_luax_error_class(lua_State *L)
+{
+    if (luaL_getmetatable(L, ERROR_MT) != LUA_TNIL)
+        return;
+    lua_pop(L, 1);
+    luaL_newlib(L, error_meta);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, ERROR_MT);
+}
+
 void ah_luax_push_error(lua_State *L, struct ah_error *err)
 {
     struct ah_lua *lua = ah_lua_of(L);
@@ -168,12 +178,7 @@ void ah_luax_push_error(lua_State *L, struct ah_error *err)
     guard_now(L, free, detail); /* a raise leaves this frame: what is on the heap is owned by L */
     int guard_at = lua_gettop(L);
     lua_newtable(L);
-    if (luaL_getmetatable(L, ERROR_MT) == LUA_TNIL) {
-        lua_pop(L, 1);
-        luaL_newlib(L, error_meta);
-        lua_pushvalue(L, -1);
-        lua_setfield(L, LUA_REGISTRYINDEX, ERROR_MT);
-    }
+    ah_luax_error_class(L);
     lua_setmetatable(L, -2);
     push_detail(L, detail);
     set_str(L, "kind", ah_err_kind_name(err->kind));

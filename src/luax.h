@@ -57,6 +57,7 @@ struct ah_buf *ah_luax_guard_buf(lua_State *L, size_t max);
  * Only for the heap: when it runs after a raise, the C frames of the binding are gone. */
 void **ah_luax_guard(lua_State *L, void (*release)(void *));
 
+void ah_luax_error_class(lua_State *L); /* pushes the metatable of errors, made when it is not there yet */
 /* Pushes the error table (kind, code, status, message, retryable, request_id, attempts, waited (s),
  * and the fields of detail; __tostring gives the sentence), masked. Drops err. */
 void ah_luax_push_error(lua_State *L, struct ah_error *err);

@@ -434,10 +434,10 @@ static int list_chain(struct ah_store *s, int64_t run, int64_t **runs, size_t *c
     return 0;
 }
 
-/* Streams that nobody saw the end of begin anew, unless something unsafe left after that. */
+/* Streams that nobody saw the end of begin anew, unless something unsafe left after that. What stands behind the
+ * beginning of one is void, also the end of another. */
 static void cut_streams(struct ah_replay *r)
 {
-    size_t end = r->past_count;
     for (size_t i = r->past_count; i-- > 0;) {
         if (letter_of(r->past[i]) == 'i')
             return;
@@ -445,7 +445,7 @@ static void cut_streams(struct ah_replay *r)
             continue;
         int64_t call = int_at(r->past[i], 1);
         bool ended = false;
-        for (size_t k = i; k < end && !ended; k++)
+        for (size_t k = i; k < r->past_count && !ended; k++)
             ended = letter_of(r->past[k]) == 'e' && int_at(r->past[k], 1) == call;
         if (ended)
             continue;

@@ -42,6 +42,7 @@ struct ah_task {
     struct ah_run *run;
     struct ah_span *span;
     int64_t call; /* number of the noted call it is in, 0 = none */
+    uint64_t waits;
 };
 
 struct join_op {
@@ -222,6 +223,7 @@ int ah_task_await(lua_State *L, int idx, lua_KFunction k)
     struct ah_op *op = ah_task_op(L, idx);
     check_noted(L, tasks->current, op);
     tasks->current->waiting = op;
+    tasks->current->waits++;
     ah_op_wait(op, on_op_done, tasks->current);
     lua_pushlightuserdata(L, (void *)(uintptr_t)&wait_marker);
     return lua_yieldk(L, 1, idx, k);
@@ -270,6 +272,11 @@ int64_t ah_task_call(lua_State *L)
 {
     struct ah_task *t = ah_task_current(L);
     return t ? t->call : 0;
+}
+
+uint64_t ah_task_waits(const struct ah_task *t)
+{
+    return t->waits;
 }
 
 void ah_task_set_call(struct ah_task *t, int64_t number)

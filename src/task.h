@@ -46,6 +46,7 @@ struct ah_span *ah_task_swap_span(lua_State *L, struct ah_span *span);
 /* The number of the noted call that the task is in (luareplay.c); 0: none. */
 int64_t ah_task_call(lua_State *L);
 void ah_task_set_call(struct ah_task *t, int64_t number);
+uint64_t ah_task_waits(const struct ah_task *t); /* how often it has waited, so that others ran */
 
 struct ah_run *ah_task_swap_run(lua_State *L, struct ah_run *run); /* the same for the run */
 

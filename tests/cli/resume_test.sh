@@ -163,6 +163,31 @@ want_err "the script has changed"
 want_err "does not do what it did before: it read host.time, and now it reads host.config"
 not_out "went on"
 
+begin "what is raised at once, errors, and the ids of a trace come again as they were"
+cat >raises.lua <<'LUA'
+local http, host, task, run, trace = require "host.http", require "host", require "host.task", require "host.run", require "host.trace"
+task.all {
+  function() print(pcall(http.get, { 1 })) print(host.time()) end,
+  function() print(host.uuid()) end,
+}
+local headers = trace.headers()
+print(headers["langsmith-trace"], trace.current().id)
+print(http.get("http://127.0.0.1:1/", { headers = headers }))
+trace.flush()
+run.park { kind = "needs_auth", message = "wait" }
+print "went on"
+LUA
+run run -q raises.lua
+want_code 11
+want_out "bad argument #1 to 'get'"
+want_out "could not connect"
+cp out first
+run resume last -q
+want_code 0
+want_out "went on"
+head -n "$(wc -l <first)" out >second
+check "all of it is the same" cmp -s first second
+
 begin "the first argument that differs is named"
 cat >asks.lua <<'LUA'
 local openai, run = require "host.openai", require "host.run"
