@@ -232,6 +232,16 @@ void ah_queue_put(struct ah_queue *q, const char *p, size_t n)
         ah_buf_add(&q->bytes, p, n);
 }
 
+char *ah_queue_room(struct ah_queue *q, size_t n)
+{
+    return q->now && !q->failed ? ah_buf_reserve(&q->bytes, n) : NULL;
+}
+
+void ah_queue_used(struct ah_queue *q, size_t n)
+{
+    q->bytes.n += n;
+}
+
 void ah_queue_put_str(struct ah_queue *q, const char *p, size_t n)
 {
     if (q->now && !q->failed)

@@ -74,6 +74,9 @@ struct ah_queued *ah_queue_add_bytes(struct ah_queue *q, int type, const void *p
 /* A change with a body. Begin, puts, end. */
 struct ah_queued *ah_queue_begin(struct ah_queue *q, int type);
 void ah_queue_put(struct ah_queue *q, const char *p, size_t n);
+/* Room for n bytes that hold no control character, and how many of them were written. NULL: no memory. */
+char *ah_queue_room(struct ah_queue *q, size_t n);
+void ah_queue_used(struct ah_queue *q, size_t n);
 void ah_queue_put_str(struct ah_queue *q, const char *p, size_t n);
 void ah_queue_put_text(struct ah_queue *q, const char *p, size_t n, size_t min);
 void ah_queue_put_object(struct ah_queue *q, const char *p, size_t n);

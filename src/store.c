@@ -347,7 +347,22 @@ void ah_store_put(struct ah_store *s, const char *p, size_t n)
 
 void ah_store_puts(struct ah_store *s, const char *text)
 {
-    ah_queue_put(&s->q, text, strlen(text));
+    size_t n = strlen(text);
+    char *to = ah_queue_room(&s->q, n);
+    if (to) {
+        memcpy(to, text, n);
+        ah_queue_used(&s->q, n);
+    }
+}
+
+char *ah_store_room(struct ah_store *s, size_t n)
+{
+    return ah_queue_room(&s->q, n);
+}
+
+void ah_store_used(struct ah_store *s, size_t n)
+{
+    ah_queue_used(&s->q, n);
 }
 
 void ah_store_put_str(struct ah_store *s, const char *p, size_t n)

@@ -146,7 +146,11 @@ int ah_store_run_send(struct ah_store *s, int64_t key, const struct ah_store_whe
 void ah_store_begin(struct ah_store *s, int64_t run, int64_t span, enum ah_event_kind kind, int64_t at);
 /* Bytes of JSON syntax and short values, as they are. */
 void ah_store_put(struct ah_store *s, const char *p, size_t n);
+/* The same of literals: without control characters. */
 void ah_store_puts(struct ah_store *s, const char *text);
+/* The same in one go: room for n bytes (NULL: no memory, the event is dropped at its end), then how many were used. */
+char *ah_store_room(struct ah_store *s, size_t n);
+void ah_store_used(struct ah_store *s, size_t n);
 void ah_store_put_str(struct ah_store *s, const char *p, size_t n); /* quoted and escaped */
 /* A JSON value that is stored once if it is long: AH_BLOB_MIN_BYTES. It must be valid JSON. */
 void ah_store_put_json(struct ah_store *s, const char *p, size_t n);

@@ -55,7 +55,8 @@ struct ah_span {
     enum ah_span_type type;
     bool ended;
     char id[AH_UUID_BYTES];
-    char *name, *dotted;
+    const char *name, *dotted; /* behind the span, in its own memory */
+    size_t name_n, dotted_n;
     struct ah_span *next, *prev; /* the run's open spans, newest first; holds no reference */
     struct members metadata, extra;
     struct ah_buf tags, events, usage; /* members of JSON arrays; JSON object */
@@ -217,11 +218,15 @@ static const char *mask(struct ah_trace *t, const char *p, size_t *n)
     return ah_buf_str(&t->masked);
 }
 
-static void put_str(struct ah_trace *t, const char *text)
+static void put_str(struct ah_trace *t, const char *text, size_t n)
 {
-    size_t n = strlen(text);
     const char *p = mask(t, text, &n);
     ah_store_put_str(t->store, p, n);
+}
+
+static void put_text(struct ah_trace *t, const char *text)
+{
+    put_str(t, text, strlen(text));
 }
 
 /* A JSON value. A mask inside a number makes it no JSON: then its text is kept as a string. */
@@ -243,7 +248,7 @@ static void put_members(struct ah_trace *t, const struct members *m, const char 
 {
     for (size_t i = 0; i < m->count; i++, comma = ",") {
         ah_store_puts(t->store, comma);
-        put_str(t, m->list[i].key);
+        put_text(t, m->list[i].key);
         ah_store_puts(t->store, ":");
         put_json(t, m->list[i].json, m->list[i].n, false);
     }
@@ -396,8 +401,6 @@ void ah_run_unref(struct ah_run *run)
 static void free_span(struct ah_span *s)
 {
     struct ah_run *run = s->run;
-    free(s->name);
-    free(s->dotted);
     drop_members(&s->metadata);
     drop_members(&s->extra);
     ah_buf_drop(&s->tags);
@@ -443,19 +446,14 @@ static void unlink_open(struct ah_span *s)
 }
 
 /* "PARENT.20261122T100000000120Z<id>" */
-static char *make_dotted(struct ah_trace *t, const char *above, int64_t start_us, const char *id)
+static void put_dotted_order(struct ah_trace *t, const char *above, size_t above_n, int64_t start_us,
+                             const char *id, char *to)
 {
-    size_t head = above ? strlen(above) + 1 : 0;
-    char *dotted = malloc(head + DOTTED_N + AH_UUID_BYTES);
-    if (!dotted)
-        return NULL;
-    if (above) {
-        memcpy(dotted, above, head - 1);
-        dotted[head - 1] = '.';
-    }
-    put_dotted(t, start_us, dotted + head);
-    memcpy(dotted + head + DOTTED_N, id, AH_UUID_BYTES);
-    return dotted;
+    memcpy(to, above, above_n);
+    if (above_n)
+        to[above_n++] = '.';
+    put_dotted(t, start_us, to + above_n);
+    memcpy(to + above_n + DOTTED_N, id, AH_UUID_BYTES);
 }
 
 static void inherit(struct ah_span *s, const struct ah_span *parent)
@@ -470,22 +468,31 @@ static void inherit(struct ah_span *s, const struct ah_span *parent)
 static struct ah_span *new_span(struct ah_run *run, const struct ah_span *parent, enum ah_span_type type,
                                 const char *name, int64_t start_us, const char *id)
 {
-    struct ah_span *s = calloc(1, sizeof *s);
+    const char *above = parent ? parent->dotted : run->above ? run->above : "";
+    name = name && *name ? name : "span";
+    size_t name_n = strlen(name), above_n = parent ? parent->dotted_n : strlen(above);
+    size_t dotted_n = above_n + (above_n > 0) + DOTTED_N + AH_UUID_BYTES - 1;
+    struct ah_span *s = malloc(sizeof *s + name_n + 1 + dotted_n + 1);
     if (!s)
         return NULL;
-    *s = (struct ah_span){.refs = 1, .run = run, .type = type, .start_us = start_us, .cost = -1};
+    char *texts = (char *)(s + 1);
+    *s = (struct ah_span){.refs = 1,
+                          .run = run,
+                          .type = type,
+                          .start_us = start_us,
+                          .cost = -1,
+                          .name = texts,
+                          .name_n = name_n,
+                          .dotted = texts + name_n + 1,
+                          .dotted_n = dotted_n,
+                          .tags.max = SMALL_BYTES,
+                          .events.max = SMALL_BYTES,
+                          .usage.max = SMALL_BYTES,
+                          .attachments.max = MASKED_BYTES};
     run->refs++;
-    ah_buf_init(&s->tags, SMALL_BYTES);
-    ah_buf_init(&s->events, SMALL_BYTES);
-    ah_buf_init(&s->usage, SMALL_BYTES);
-    ah_buf_init(&s->attachments, MASKED_BYTES);
-    snprintf(s->id, sizeof s->id, "%s", id);
-    s->name = strdup(name && *name ? name : "span");
-    s->dotted = make_dotted(run->trace, parent ? parent->dotted : run->above, start_us, id);
-    if (!s->name || !s->dotted) {
-        free_span(s);
-        return NULL;
-    }
+    memcpy(s->id, id, AH_UUID_BYTES);
+    memcpy(texts, name, name_n + 1);
+    put_dotted_order(run->trace, above, above_n, start_us, id, texts + name_n + 1);
     if (parent)
         inherit(s, parent);
     s->n = ++run->spans;
@@ -506,39 +513,77 @@ static void put_field(struct ah_store *store, const char *key, const char *value
     ah_store_puts(store, "\"");
 }
 
-static void write_start(struct ah_span *s, const struct ah_span *parent, const char *inputs, size_t n)
+static char *add_bytes(char *to, const char *p, size_t n)
+{
+    memcpy(to, p, n);
+    return to + n;
+}
+
+#define ADD(to, literal) add_bytes(to, literal, sizeof literal - 1)
+
+enum { HEAD_BYTES = 400 }; /* of what put_head writes beside the dotted_order */
+
+/* What is known of every span and needs no mask, up to its name. */
+static void put_head(struct ah_span *s, const char *parent_id)
+{
+    struct ah_store *store = s->run->trace->store;
+    char *head = ah_store_room(store, HEAD_BYTES + s->dotted_n), *to = head;
+    if (!head)
+        return;
+    to = add_bytes(ADD(to, "{\"id\":\""), s->id, AH_UUID_BYTES - 1);
+    to = add_bytes(ADD(to, "\",\"trace_id\":\""), s->run->trace_id, AH_UUID_BYTES - 1);
+    if (parent_id)
+        to = add_bytes(ADD(to, "\",\"parent_run_id\":\""), parent_id, AH_UUID_BYTES - 1);
+    to = add_bytes(ADD(to, "\",\"dotted_order\":\""), s->dotted, s->dotted_n);
+    to = ADD(to, "\",\"name\":");
+    ah_store_used(store, (size_t)(to - head));
+}
+
+/* ... and behind its name. */
+static void put_type_and_start(struct ah_span *s)
+{
+    struct ah_store *store = s->run->trace->store;
+    char iso[AH_CLOCK_ISO_BYTES], *head = ah_store_room(store, HEAD_BYTES), *to = head;
+    if (!head)
+        return;
+    put_iso(s->run->trace, s->start_us, iso);
+    to = ADD(to, ",\"run_type\":\"");
+    to = add_bytes(to, type_names[s->type], strlen(type_names[s->type]));
+    to = add_bytes(ADD(to, "\",\"start_time\":\""), iso, ISO_N);
+    to = ADD(to, "\"");
+    ah_store_used(store, (size_t)(to - head));
+}
+
+/* Of a root; the others repeat theirs at their end only. */
+static void put_root(struct ah_span *s)
 {
     struct ah_trace *t = s->run->trace;
-    char iso[AH_CLOCK_ISO_BYTES];
-    struct ah_buf clean;
-    ah_buf_init(&clean, MASKED_BYTES);
-    if (s->run->cleaner) /* before the event is begun: it may write events of its own */
-        clean_member(s->run, "inputs", inputs, n, &clean);
-    put_iso(t, s->start_us, iso);
-    ah_store_begin(t->store, s->run->key, s->n, AH_EV_SPAN_START, s->start_us);
-    put_field(t->store, "{\"id\":\"", s->id, AH_UUID_BYTES - 1);
-    put_field(t->store, ",\"trace_id\":\"", s->run->trace_id, AH_UUID_BYTES - 1);
-    if (parent)
-        put_field(t->store, ",\"parent_run_id\":\"", parent->id, AH_UUID_BYTES - 1);
-    else if (s->run->above) /* its last 36 characters */
-        put_field(t->store, ",\"parent_run_id\":\"",
-                  s->run->above + strlen(s->run->above) - (AH_UUID_BYTES - 1), AH_UUID_BYTES - 1);
-    put_field(t->store, ",\"dotted_order\":\"", s->dotted, strlen(s->dotted));
-    ah_store_puts(t->store, ",\"name\":");
-    put_str(t, s->name);
-    ah_store_puts(t->store, ",\"run_type\":\"");
-    put_field(t->store, type_names[s->type], "", 0);
-    put_field(t->store, ",\"start_time\":\"", iso, ISO_N);
-    if (!parent) { /* the others repeat theirs at their end only */
-        put_list(t, ",\"tags\":", &s->tags);
-        if (s->run->example)
-            put_field(t->store, ",\"reference_example_id\":\"", s->run->example, AH_UUID_BYTES - 1);
-    }
-    if (!parent && s->metadata.count) {
+    put_list(t, ",\"tags\":", &s->tags);
+    if (s->run->example)
+        put_field(t->store, ",\"reference_example_id\":\"", s->run->example, AH_UUID_BYTES - 1);
+    if (s->metadata.count) {
         ah_store_puts(t->store, ",\"metadata\":{");
         put_members(t, &s->metadata, "");
         ah_store_puts(t->store, "}");
     }
+}
+
+static void write_start(struct ah_span *s, const struct ah_span *parent, const char *inputs, size_t n)
+{
+    struct ah_trace *t = s->run->trace;
+    const char *above = s->run->above, *parent_id = parent ? parent->id : NULL;
+    struct ah_buf clean;
+    ah_buf_init(&clean, MASKED_BYTES);
+    if (s->run->cleaner) /* before the event is begun: it may write events of its own */
+        clean_member(s->run, "inputs", inputs, n, &clean);
+    if (!parent && above)
+        parent_id = above + strlen(above) - (AH_UUID_BYTES - 1);
+    ah_store_begin(t->store, s->run->key, s->n, AH_EV_SPAN_START, s->start_us);
+    put_head(s, parent_id);
+    put_str(t, s->name, s->name_n);
+    put_type_and_start(s);
+    if (!parent)
+        put_root(s);
     ah_store_puts(t->store, ",\"inputs\":");
     put_json(t, inputs && n ? inputs : "{}", inputs && n ? n : 2, true);
     put_clean(s->run, &clean);
@@ -828,7 +873,7 @@ static void write_end(struct ah_span *span, int64_t now, const char *outputs, si
     }
     if (error) {
         ah_store_puts(t->store, ",\"error\":");
-        put_str(t, error);
+        put_text(t, error);
     }
     put_list(t, ",\"events\":", &span->events);
     put_list(t, ",\"tags\":", &span->tags);
@@ -839,7 +884,7 @@ static void write_end(struct ah_span *span, int64_t now, const char *outputs, si
     }
     if (span == span->run->root && span->run->renamed) {
         ah_store_puts(t->store, ",\"name\":");
-        put_str(t, span->run->name);
+        put_text(t, span->run->name);
     }
     put_span_totals(span);
     put_clean(span->run, &clean);
@@ -993,9 +1038,9 @@ static void write_late(struct ah_run *run)
     ah_store_puts(store, run->cleaner ? "{\"clean\":true,\"to\":[" : "{\"clean\":false,\"to\":[");
     for (size_t i = 0; i < n && !list[0].emulated; i++) {
         ah_store_puts(store, i ? ",{\"dest\":" : "{\"dest\":");
-        put_str(run->trace, list[i].dest);
+        put_text(run->trace, list[i].dest);
         ah_store_puts(store, ",\"workspace\":");
-        put_str(run->trace, list[i].workspace);
+        put_text(run->trace, list[i].workspace);
         ah_store_puts(store, "}");
     }
     ah_store_puts(store, "]}");
@@ -1254,9 +1299,9 @@ static void write_intent(struct ah_effect *e, const struct ah_store_effect *row,
     ah_store_effect_begin(t->store, row);
     ah_store_begin(t->store, row->run, row->span, AH_EV_EFFECT_BEGIN, wall_now(t));
     ah_store_put(t->store, head, (size_t)head_n);
-    put_str(t, kind);
+    put_text(t, kind);
     ah_store_puts(t->store, ",\"what\":");
-    put_str(t, what);
+    put_text(t, what);
     if (row->cls == AH_EFFECT_UNSAFE && args) { /* a person may have to decide what happened */
         ah_store_puts(t->store, ",\"args\":");
         put_any(t, args, n);
@@ -1415,7 +1460,7 @@ void ah_effect_end(struct ah_effect *e, uint64_t issued, uint64_t completed, int
         put_field(t->store, ",\"error\":{\"kind\":\"", ah_err_kind_name(failed->kind),
                   strlen(ah_err_kind_name(failed->kind)));
         ah_store_puts(t->store, ",\"message\":");
-        put_str(t, failed->message);
+        put_text(t, failed->message);
         ah_store_puts(t->store, "}");
     }
     ah_store_puts(t->store, "}");
