@@ -19,21 +19,36 @@
 
 /* --- the commit */
 
+/* Rows go in groups: a statement for each costs SQLite more than the row. */
+static size_t group_of(size_t rows)
+{
+    return rows >= AH_SQL_GROUP_COUNT ? AH_SQL_GROUP_COUNT : 1;
+}
+
+static int write_blob_group(struct ah_store *s, struct ah_queued_blob *b, size_t count)
+{
+    enum ah_sql id = count > 1 ? S_BLOBS_IN : S_BLOB_IN;
+    sqlite3_stmt *st = ah_sql_take(s, id);
+    for (size_t i = 0; st && i < count; i++, b++) {
+        b->row = ++s->last_blob;
+        sqlite3_bind_text64(st, (int)i + 1, s->q.texts.p + b->at, b->n, SQLITE_STATIC, SQLITE_UTF8);
+    }
+    return ah_sql_step(s, id, st);
+}
+
 static int write_blobs(struct ah_store *s)
 {
     int rc = ah_sql_int(s, &s->last_blob, 0, S_MAX_BLOB, "");
-    for (size_t i = 0; rc == SQLITE_OK && i < s->q.blobs_count; i++) {
-        struct ah_queued_blob *b = &s->q.blobs[i];
-        b->row = ++s->last_blob;
-        rc = ah_sql_do(s, S_BLOB_IN, "x", s->q.texts.p + b->at, b->n);
+    for (size_t i = 0, n; rc == SQLITE_OK && i < s->q.blobs_count; i += n) {
+        n = group_of(s->q.blobs_count - i);
+        rc = write_blob_group(s, &s->q.blobs[i], n);
     }
     return rc;
 }
 
 /* refs of a row: of an end first its start's seq, then the texts' numbers. */
-static void write_refs(struct ah_store *s, const struct ah_queued *op, int64_t start)
+static void add_refs(struct ah_store *s, const struct ah_queued *op, int64_t start)
 {
-    ah_buf_clear(&s->refs);
     if (op->i[2] == AH_EV_SPAN_END)
         ah_sql_put_number(&s->refs, start);
     for (size_t k = 0; k < op->refs_count; k++) {
@@ -42,18 +57,54 @@ static void write_refs(struct ah_store *s, const struct ah_queued *op, int64_t s
     }
 }
 
-static int write_event(struct ah_store *s, const struct ah_queued *op)
+/* Gives the event its number. */
+static int number_event(struct ah_store *s, const struct ah_queued *op)
 {
     int64_t seq = ++s->last_seq, start = 0;
     if (op->i[2] == AH_EV_SPAN_START && ah_openspan_add(&s->open, op->i[0], op->i[1], seq, op->i[3]) != 0)
         return SQLITE_NOMEM;
     if (op->i[2] == AH_EV_SPAN_END)
         start = ah_openspan_seq(&s->open, op->i[0], op->i[1]);
-    write_refs(s, op, start);
-    if (s->refs.failed)
-        return SQLITE_NOMEM;
-    return ah_sql_do(s, S_EVENT_IN, "iiiixb", op->i[0], op->i[1], op->i[2], op->i[3], s->q.bytes.p + op->at,
-                     op->n, s->refs.p, s->refs.n);
+    add_refs(s, op, start);
+    return s->refs.failed ? SQLITE_NOMEM : SQLITE_OK;
+}
+
+static void bind_event(struct ah_store *s, sqlite3_stmt *st, int k, const struct ah_queued *op,
+                       const char *refs, size_t refs_n)
+{
+    for (int i = 0; i < 4; i++)
+        sqlite3_bind_int64(st, k++, op->i[i]);
+    sqlite3_bind_text64(st, k++, s->q.bytes.p + op->at, op->n, SQLITE_STATIC, SQLITE_UTF8);
+    sqlite3_bind_blob64(st, k, refs, refs_n, SQLITE_STATIC);
+}
+
+static int write_event_group(struct ah_store *s, const struct ah_queued *op, size_t count)
+{
+    enum ah_sql id = count > 1 ? S_EVENTS_IN : S_EVENT_IN;
+    size_t ends[AH_SQL_GROUP_COUNT];
+    int rc = SQLITE_OK;
+    ah_buf_clear(&s->refs);
+    for (size_t i = 0; rc == SQLITE_OK && i < count; i++) {
+        rc = number_event(s, &op[i]);
+        ends[i] = s->refs.n;
+    }
+    if (rc != SQLITE_OK)
+        return rc;
+    sqlite3_stmt *st = ah_sql_take(s, id);
+    const char *refs = ah_buf_str(&s->refs);
+    for (size_t i = 0, from = 0; st && i < count; from = ends[i++])
+        bind_event(s, st, (int)i * 6 + 1, &op[i], refs + from, ends[i] - from);
+    return ah_sql_step(s, id, st);
+}
+
+static int write_events(struct ah_store *s, const struct ah_queued *op, size_t count)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0, n; rc == SQLITE_OK && i < count; i += n) {
+        n = group_of(count - i);
+        rc = write_event_group(s, op + i, n);
+    }
+    return rc;
 }
 
 struct ah_run_where *ah_store_where_slot(struct ah_store *s, int64_t key)
@@ -100,7 +151,7 @@ static int write_op(struct ah_store *s, const struct ah_queued *op)
     const int64_t *i = op->i;
     switch ((enum ah_store_change)op->type) {
     case Q_EVENT:
-        return write_event(s, op);
+        return write_events(s, op, 1);
     case Q_RUN_BEGIN:
         return write_run(s, op);
     case Q_RUN_END:
@@ -137,6 +188,24 @@ static int write_op(struct ah_store *s, const struct ah_queued *op)
     return SQLITE_OK;
 }
 
+static size_t events_from(const struct ah_store *s, size_t i)
+{
+    size_t n = 0;
+    while (i + n < s->q.count && s->q.ops[i + n].type == Q_EVENT)
+        n++;
+    return n;
+}
+
+static int write_ops(struct ah_store *s)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0, n; rc == SQLITE_OK && i < s->q.count; i += n ? n : 1) {
+        n = events_from(s, i);
+        rc = n ? write_events(s, &s->q.ops[i], n) : write_op(s, &s->q.ops[i]);
+    }
+    return rc;
+}
+
 static void set_sync(struct ah_store *s, bool full)
 {
     if (!s->memory)
@@ -157,8 +226,8 @@ static int write_queue(struct ah_store *s)
         rc = ah_sql_int(s, &s->last_seq, 0, S_MAX_SEQ, "");
         if (rc == SQLITE_OK && s->q.blobs_count)
             rc = write_blobs(s);
-        for (size_t i = 0; rc == SQLITE_OK && i < s->q.count; i++)
-            rc = write_op(s, &s->q.ops[i]);
+        if (rc == SQLITE_OK)
+            rc = write_ops(s);
         ah_fault_at("commit");
         if (ah_fault_is("damage"))
             rc = SQLITE_CORRUPT;

@@ -4,6 +4,9 @@
 
 #include <unistd.h>
 
+#define EIGHT(row) row "," row "," row "," row "," row "," row "," row "," row
+
+/* OR FAIL: whoever writes rolls all back when something fails, so SQLite need not copy pages for a part of it. */
 static const char *const sql[S_COUNT] = {
     [S_BEGIN] = "BEGIN IMMEDIATE",
     [S_COMMIT] = "COMMIT",
@@ -12,8 +15,11 @@ static const char *const sql[S_COUNT] = {
     [S_MAX_BLOB] = "SELECT max(n) FROM blob",
     /* Without their numbers: the next one is the newest and one, and SQLite need not look whether it is free. */
     [S_BLOB_IN] = "INSERT INTO blob(sha256, bytes) VALUES(x'', ?1)",
+    [S_BLOBS_IN] = "INSERT OR FAIL INTO blob(sha256, bytes) VALUES" EIGHT("(x'', ?)"),
     [S_BLOB] = "SELECT bytes FROM blob WHERE n = ?1",
     [S_EVENT_IN] = "INSERT INTO event(run, span, kind, at, body, refs) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [S_EVENTS_IN] =
+        "INSERT OR FAIL INTO event(run, span, kind, at, body, refs) VALUES" EIGHT("(?, ?, ?, ?, ?, ?)"),
     [S_EVENT_AT] =
         "INSERT INTO event(seq, run, span, kind, at, body, refs) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [S_EVENT] = "SELECT seq, run, span, kind, at, body, refs FROM event WHERE seq = ?1",
@@ -116,6 +122,13 @@ static int step_once(struct ah_store *s, enum ah_sql id, int64_t *out, const cha
         rc = SQLITE_OK;
     ah_sql_give(s, id, st);
     return rc;
+}
+
+int ah_sql_step(struct ah_store *s, enum ah_sql id, sqlite3_stmt *st)
+{
+    int rc = st ? sqlite3_step(st) : sqlite3_extended_errcode(s->db);
+    ah_sql_give(s, id, st);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 int ah_sql_do(struct ah_store *s, enum ah_sql id, const char *letters, ...)

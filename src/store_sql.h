@@ -15,6 +15,7 @@
 
 #define AH_STORE_WAIT_MS 2000 /* for a lock, where a person waits: opening, closing, push */
 #define AH_STORE_PAGE_BYTES 16384
+#define AH_SQL_GROUP_COUNT 8                    /* rows of one INSERT, where there are so many */
 #define AH_STORE_BODY_BYTES ((size_t)512 << 20) /* of one expanded event */
 #define AH_STORE_RUN_CACHE 256                  /* runs whose destination is remembered; a power of two */
 #define AH_STORE_RETRY_MS 2                     /* the loop's next try after BUSY */
@@ -28,9 +29,11 @@ enum ah_sql {
     S_MAX_SEQ,
     S_MAX_BLOB,
     S_BLOB_IN,
+    S_BLOBS_IN, /* AH_SQL_GROUP_COUNT rows */
     S_BLOB,
     S_EVENT_IN,
-    S_EVENT_AT, /* with its number */
+    S_EVENTS_IN, /* the same */
+    S_EVENT_AT,  /* with its number */
     S_EVENT,
     S_RUN_IN,
     S_RUN_END,
@@ -119,6 +122,8 @@ sqlite3_stmt *ah_sql_take(struct ah_store *s, enum ah_sql id);
 void ah_sql_give(struct ah_store *s, enum ah_sql id, sqlite3_stmt *st);
 /* Letters bind the arguments: i int64_t, t text (NULL is ""), b bytes and length, x text and length, d double. */
 int ah_sql_do(struct ah_store *s, enum ah_sql id, const char *letters, ...);
+/* Steps what was taken and bound by hand, and gives it back. `st` NULL: it could not be taken. */
+int ah_sql_step(struct ah_store *s, enum ah_sql id, sqlite3_stmt *st);
 /* The one integer that a statement answers; `otherwise` when there is no row. */
 int ah_sql_int(struct ah_store *s, int64_t *out, int64_t otherwise, enum ah_sql id, const char *letters, ...);
 /* A statement that is used rarely; the caller finalizes it, or hands it to ah_sql_once. */

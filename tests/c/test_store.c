@@ -5,6 +5,7 @@
 #include "log.h"
 #include "loop.h"
 #include "store.h"
+#include "store_sql.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -269,6 +270,49 @@ static void commits_by_age(void **state)
     put_event(s, run, 2, AH_EV_SPAN_START, "1");
     assert_int_equal(ah_store_stats(s)->queued, 0);
     assert_int_equal(events_of(s, run).count, 2);
+    ah_store_close(s);
+}
+
+/* The body that an event of written_in_groups has: its own text, and one that all share. */
+static void make_body(int i, char *own, size_t size)
+{
+    snprintf(own, size, "{\"i\":%d,\"own\":\"%0600d\",\"all\":\"%0700d\"}", i, i, 7);
+}
+
+static int see_group(void *arg, const struct ah_store_event *ev)
+{
+    char body[2000];
+    int *i = arg;
+    make_body(*i, body, sizeof body);
+    assert_string_equal(ev->body, body);
+    assert_int_equal(ev->kind, *i % 2 ? AH_EV_SPAN_END : AH_EV_SPAN_START);
+    assert_int_equal(ev->start_seq, *i % 2 ? ev->seq - 1 : 0);
+    assert_int_equal(ev->span, *i / 2 + 1);
+    ++*i;
+    return 0;
+}
+
+/* One commit: whole groups of rows, a rest, and something else between them. */
+static void writes_in_groups(void **state)
+{
+    (void)state;
+    enum { EVENTS = 3 * AH_SQL_GROUP_COUNT + 4 };
+    struct ah_store *s = open_store();
+    char body[2000];
+    int64_t run = begin_run(s, "x", "");
+    for (int i = 0; i < EVENTS; i++) {
+        make_body(i, body, sizeof body);
+        ah_store_begin(s, run, i / 2 + 1, i % 2 ? AH_EV_SPAN_END : AH_EV_SPAN_START, i);
+        ah_store_put_object(s, body, strlen(body));
+        assert_int_equal(ah_store_end(s), 0);
+        if (i == 2 * AH_SQL_GROUP_COUNT + 2)
+            ah_store_run_local(s, run);
+    }
+    ah_store_flush(s);
+    int seen = 0;
+    assert_int_equal(ah_store_stats(s)->blobs, EVENTS + 1);
+    assert_int_equal(ah_store_run_events(s, run, see_group, &seen, NULL), 0);
+    assert_int_equal(seen, EVENTS);
     ah_store_close(s);
 }
 
@@ -1067,6 +1111,7 @@ int main(void)
         TEST(umask_does_not_close_it),
         TEST(conversation_costs_its_messages),
         TEST(commits_by_age),
+        TEST(writes_in_groups),
         TEST(commits_by_count),
         TEST(survives_sigkill),
         TEST(ends_crashed_runs_once),
