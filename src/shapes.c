@@ -384,8 +384,9 @@ static bool match_named(struct text t, size_t i, struct match *m)
 
 /* --- the search ------------------------------------------------------------------------------------------ */
 
-/* Most places of a text are looked at only here: by tables, whether two and then three characters may begin a shape.
- * Case does not count, nor do signs: `match_at` is exact. */
+/* Most places of a text are looked at only here. Every shape has three characters, so one of the pairs behind its first
+ * stands at every second place: tables say whether two characters may be the second and third of a shape, or its first
+ * and second; and then, whether three may begin one. Case does not count, nor do signs: `match_at` is exact. */
 #define BIT(c) (1u << (((c)-1) & 31))
 #define OF(c) BIT(c)
 #define TWO(c, set) [c] = (set), [(c)-32] = (set)
@@ -427,6 +428,27 @@ static const uint32_t thirds[256] = {
     ['-'] = OF('-'),
     [':'] = OF('/'),
 };
+/* The third, by the second. */
+static const uint32_t behind[256] = {
+    TWO('a', OF('2') | OF('p') | OF('s') | SIGNS),             /* ya29., xapp-, password */
+    TWO('b', OF('i')),                                         /* ABIA */
+    TWO('c', OF('c') | SIGNS),                                 /* ACCA, accesskey */
+    TWO('d', OF('t') | SIGNS),                                 /* idtoken */
+    TWO('e', OF('a') | OF('c') | OF('f') | OF('s') | SIGNS),   /* bearer, secret, refreshtoken */
+    TWO('g', OF('.')),                                         /* SG. */
+    TWO('h', OF('o') | OF('p') | OF('r') | OF('s') | OF('u')), /* ghp_ */
+    TWO('i', OF('t') | OF('z')),                               /* github_pat_, AIza */
+    TWO('k', OF('i') | OF('-') | OF('_')),                     /* AKIA, sk-, rk_ */
+    TWO('l', OF('i') | OF('p') | SIGNS),                       /* clientsecret, glpat- */
+    TWO('o', OF('o') | OF('t') | OF('x') | SIGNS),             /* hooks, bottoken, xoxb- */
+    TWO('p', OF('i') | OF('m') | SIGNS),                       /* apikey, npm_ */
+    TWO('r', OF('i') | SIGNS),                                 /* privatekey */
+    TWO('s', OF('i') | OF('v') | OF('_')),                     /* ASIA, lsv2_, ls__ */
+    TWO('u', OF('t') | SIGNS),                                 /* authtoken */
+    TWO('y', OF('j') | OF('p')),                               /* eyJ, pypi- */
+    ['-'] = OF('-'),
+    ['/'] = OF('/'),
+};
 #define FOUR(c) BIT(c), BIT((c) + 1), BIT((c) + 2), BIT((c) + 3)
 #define SIXTEEN(c) FOUR(c), FOUR((c) + 4), FOUR((c) + 8), FOUR((c) + 12)
 #define SIXTY_FOUR(c) SIXTEEN(c), SIXTEEN((c) + 16), SIXTEEN((c) + 32), SIXTEEN((c) + 48)
@@ -458,16 +480,24 @@ static bool match_at(struct text t, size_t i, struct match *m)
     return part && strchr("pcsabrPCSABRiI", c) && match_named(t, i, m);
 }
 
+static bool may_begin(struct text t, size_t i)
+{
+    const unsigned char *p = (const unsigned char *)t.p + i;
+    return i + 2 < t.n && seconds[p[0]] & bits[p[1]] && thirds[p[0]] & bits[p[2]];
+}
+
 static bool find(struct text t, size_t from, size_t *where, struct match *m)
 {
-    uint32_t may = 0;
-    for (size_t i = from; i + 1 < t.n; i++) {
-        if (may & bits[(unsigned char)t.p[i]] &&
-            thirds[(unsigned char)t.p[i - 1]] & bits[(unsigned char)t.p[i + 1]] && match_at(t, i - 1, m)) {
-            *where = i - 1;
-            return true;
+    for (size_t i = from; i + 2 < t.n; i += 2) {
+        unsigned char a = (unsigned char)t.p[i + 1], b = (unsigned char)t.p[i + 2];
+        if (!((seconds[a] | behind[a]) & bits[b]))
+            continue;
+        for (size_t k = i; k <= i + 1; k++) {
+            if (may_begin(t, k) && match_at(t, k, m)) {
+                *where = k;
+                return true;
+            }
         }
-        may = seconds[(unsigned char)t.p[i]];
     }
     return false;
 }

@@ -24,6 +24,12 @@ static void check(const char *text, const char *expected)
     assert_int_equal(ah_shapes_found(text, strlen(text)), strcmp(text, expected) != 0);
     /* What is masked once has nothing left to mask. */
     assert_false(ah_shapes_found(b.p, b.n));
+    /* Places are looked at two by two: it must not matter where the first is. */
+    struct ah_buf moved;
+    ah_buf_init(&moved, 1 << 20);
+    ah_buf_addf(&moved, " %s", text);
+    assert_int_equal(ah_shapes_found(moved.p, moved.n), strcmp(text, expected) != 0);
+    ah_buf_drop(&moved);
     ah_buf_drop(&b);
 }
 
