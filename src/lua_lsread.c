@@ -127,10 +127,23 @@ static int l_page(lua_State *L)
     return k_page(L, LUA_OK, ah_task_push_op(L, ah_langsmith_ask(service_of(L), &call)));
 }
 
+/* An answer that is none must not look like the end of a list. */
+static void check_items(lua_State *L, struct list *l, struct ah_json items)
+{
+    struct ah_error err = {0};
+    if (items.type == AH_JSON_ARRAY)
+        return;
+    l->last = true;
+    ah_err_set(&err, AH_PROTOCOL, "LangSmith's answer is no list of %s: is LANGSMITH_ENDPOINT right?",
+               l->runs && l->form != FIND ? "runs" : "what was asked for");
+    raise(L, &err);
+}
+
 /* The project or dataset that was meant by its name. */
 static void take_id(lua_State *L, struct list *l, struct ah_json answer)
 {
     struct ah_error err = {0};
+    check_items(L, l, answer);
     ah_json_copy(ah_json_get(ah_json_at(answer, 0), "id"), l->id, sizeof l->id);
     if (!ah_ids_is_uuid(l->id)) {
         ah_err_set(&err, AH_NOT_FOUND, "LangSmith has no %s of that name", l->runs ? "project" : "dataset");
@@ -139,17 +152,19 @@ static void take_id(lua_State *L, struct list *l, struct ah_json answer)
     l->form = l->runs ? RUNS_V2 : LIST;
 }
 
-static void take_items(struct list *l, struct ah_json items)
+static void take_items(lua_State *L, struct list *l, struct ah_json items)
 {
     struct ah_json cursor = {0};
     bool v2 = l->form == RUNS_V2;
-    free(l->cursor);
-    l->cursor = NULL;
     if (l->form != LIST) {
         cursor = v2 ? ah_json_get(items, "next_cursor") : ah_json_path(items, "cursors", "next", NULL);
         items = ah_json_get(items, v2 ? "items" : "runs");
+        if (l->cursor && ah_json_is(cursor, l->cursor)) /* it would never end */
+            items = (struct ah_json){0};
+        free(l->cursor);
         l->cursor = ah_json_dup(cursor);
     }
+    check_items(L, l, items);
     l->count = ah_json_count(items);
     l->offset += (long)l->count;
     l->last = l->form == LIST ? l->count < PAGE_COUNT : !l->cursor || !l->count;
@@ -178,7 +193,7 @@ static void take_answer(lua_State *L, struct list *l)
         luaL_error(L, "out of memory");
     ah_json_check(l->page.p, l->page.n, 0, &answer, NULL);
     if (l->form != FIND) {
-        take_items(l, answer);
+        take_items(L, l, answer);
         return;
     }
     take_id(L, l, answer);
