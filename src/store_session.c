@@ -125,35 +125,72 @@ int ah_store_session_find(struct ah_store *s, const char *identifier, const char
     return ah_store_sessions(s, identifier, name, fn, arg, err);
 }
 
+struct reader {
+    int (*fn)(void *arg, const struct ah_store_message *m);
+    void *arg;
+    int64_t last; /* step */
+    size_t count;
+    bool damaged;
+};
+
+/* Columns: parent, step, at, run, body. Not 0: enough. What is no beginning, or no JSON, is nobody's message. */
+static int take_message(struct reader *r, sqlite3_stmt *st)
+{
+    struct ah_json v;
+    struct ah_store_message m = {.step = sqlite3_column_int64(st, 1),
+                                 .at = sqlite3_column_int64(st, 2),
+                                 .run = sqlite3_column_int64(st, 3),
+                                 .body = ah_sql_text(st, 4),
+                                 .n = (size_t)sqlite3_column_bytes(st, 4)};
+    r->damaged =
+        (r->count == 0 && sqlite3_column_int64(st, 0) != 0) || ah_json_check(m.body, m.n, 0, &v, NULL) != 0;
+    if (r->damaged)
+        return 1;
+    m.same_step = m.step == r->last;
+    r->last = m.step;
+    r->count++;
+    return r->fn(r->arg, &m);
+}
+
+static int fail_damaged(struct ah_error *err, int64_t last)
+{
+    if (last == 0)
+        return ah_err_set(
+            err, AH_JOURNAL,
+            "the session is damaged from its first step on: remove it (agenthost session rm NAME)");
+    return ah_err_set(
+        err, AH_JOURNAL,
+        "the session is damaged behind step %lld: fork it there (agenthost session fork NAME NEW "
+        "--at %lld), or remove it",
+        (long long)last, (long long)last);
+}
+
 int ah_store_session_read(struct ah_store *s, int64_t tip,
                           int (*fn)(void *arg, const struct ah_store_message *m), void *arg,
                           struct ah_error *err)
 {
-    sqlite3_stmt *st =
-        ah_sql_prepare(s,
-                       "WITH RECURSIVE line(n, parent) AS ("
-                       " SELECT n, parent FROM session_message WHERE n = ?1 UNION ALL"
-                       " SELECT m.n, m.parent FROM session_message m JOIN line ON m.n = line.parent)"
-                       " SELECT m.step, m.at, m.run, m.body FROM line JOIN session_message m USING(n)"
-                       " ORDER BY m.n",
-                       "i", tip);
+    sqlite3_stmt *st = ah_sql_prepare(
+        s,
+        "WITH RECURSIVE line(n, parent) AS ("
+        " SELECT n, parent FROM session_message WHERE n = ?1 UNION ALL"
+        " SELECT m.n, m.parent FROM session_message m JOIN line ON m.n = line.parent"
+        " AND m.n < line.n)"
+        " SELECT m.parent, m.step, m.at, m.run, m.body FROM line JOIN session_message m USING(n)"
+        " ORDER BY m.n",
+        "i", tip);
     int rc = st ? SQLITE_ROW : sqlite3_extended_errcode(s->db);
-    int64_t last = 0;
+    struct reader r = {.fn = fn, .arg = arg};
     s->reading++;
-    while (rc == SQLITE_ROW && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-        struct ah_store_message m = {.step = sqlite3_column_int64(st, 0),
-                                     .at = sqlite3_column_int64(st, 1),
-                                     .run = sqlite3_column_int64(st, 2),
-                                     .body = ah_sql_text(st, 3),
-                                     .n = (size_t)sqlite3_column_bytes(st, 3)};
-        m.same_step = m.step == last;
-        last = m.step;
-        if (fn(arg, &m) != 0)
+    while (rc == SQLITE_ROW && (rc = sqlite3_step(st)) == SQLITE_ROW)
+        if (take_message(&r, st) != 0)
             rc = SQLITE_DONE;
-    }
     s->reading--;
     sqlite3_finalize(st);
-    return rc == SQLITE_DONE ? 0 : ah_sql_fail(s, err, rc);
+    if (rc != SQLITE_DONE)
+        return ah_sql_fail(s, err, rc);
+    if (r.damaged || (tip && !r.count))
+        return fail_damaged(err, r.last);
+    return 0;
 }
 
 /* --- changing ----------------------------------------------------------------------------------------- */
@@ -316,7 +353,7 @@ static int is_added(struct ah_store *s, int64_t newest, int64_t tip, const struc
                        "WITH RECURSIVE line(n, parent) AS ("
                        " SELECT n, parent FROM session_message WHERE n = ?1 UNION ALL"
                        " SELECT m.n, m.parent FROM session_message m JOIN line ON m.n = line.parent"
-                       " WHERE line.parent <> ?2)"
+                       " AND m.n < line.n WHERE line.parent <> ?2)"
                        " SELECT m.parent, m.body FROM line JOIN session_message m USING(n) ORDER BY m.n",
                        "ii", newest, tip);
     size_t i = 0;
@@ -384,7 +421,8 @@ static int row_of_step(struct ah_store *s, int64_t tip, int64_t step, int64_t *r
         ah_sql_prepare(s,
                        "WITH RECURSIVE line(n, parent, step) AS ("
                        " SELECT n, parent, step FROM session_message WHERE n = ?1 UNION ALL"
-                       " SELECT m.n, m.parent, m.step FROM session_message m JOIN line ON m.n = line.parent)"
+                       " SELECT m.n, m.parent, m.step FROM session_message m JOIN line ON m.n = line.parent"
+                       " AND m.n < line.n)"
                        " SELECT max(n) FROM line WHERE step = ?2",
                        "ii", tip, step);
     int rc = st ? sqlite3_step(st) : sqlite3_extended_errcode(s->db);
@@ -423,6 +461,8 @@ int ah_store_session_fork(struct ah_store *s, int64_t key, int64_t at, const cha
                             now.name, (long long)now.steps, now.steps == 1 ? "" : "s", (long long)at) != 0;
     at = at ? at : now.steps;
     int rc = failed ? SQLITE_OK : row_of_step(s, now.tip, at, &row);
+    if (!failed && rc == SQLITE_OK && at && !row)
+        failed = fail_damaged(err, 0) != 0;
     if (!failed && rc == SQLITE_OK)
         failed = insert_fork(s, key, name, row, at, err) != 0;
     return end(s, rc, failed, err);
