@@ -91,6 +91,7 @@ struct call {
     bool delivered; /* a piece was given away: the answer cannot begin anew */
     bool truncated; /* once already, and repeated */
     bool first_token, drained;
+    bool again; /* refused for the rate: it has a place in the queue for its next sending */
     bool later; /* the same request may succeed later, though this one is not repeated */
 };
 
@@ -417,6 +418,7 @@ static void read_answer(struct call *c, const struct ah_http_res *res, struct ah
 }
 
 static void learn_limits(struct call *c, const struct ah_http_res *res);
+static void wait_again(struct call *c, struct ah_error *err);
 
 static void classify(void *arg, const struct ah_http_res *res, struct ah_error *err)
 {
@@ -431,6 +433,8 @@ static void classify(void *arg, const struct ah_http_res *res, struct ah_error *
     if (err->kind == AH_TRUNCATED && err->retryable && !c->delivered)
         c->truncated = true;
     c->later = err->retryable || err->kind == AH_TRUNCATED;
+    if (err->kind == AH_RATE_LIMIT && err->retryable)
+        wait_again(c, err);
     if (c->delivered) /* http.c asks may_retry_stream only after a piece that was taken */
         err->retryable = false;
 }
@@ -572,14 +576,31 @@ static void learn_limits(struct call *c, const struct ah_http_res *res)
     char key[AH_RATELIMIT_KEY_BYTES];
     struct ah_ratelimit_told requests = told_of(res, "requests"), tokens = told_of(res, "tokens");
     limit_key(c, key, sizeof key);
+    if (c->again)
+        ah_ratelimit_leave(&c->o->limits, key, c->tokens, false);
+    c->again = false;
     ah_ratelimit_tell(&c->o->limits, key, ah_clock_mono_us() / 1000, &requests, &tokens);
+}
+
+/* Those who were refused together are not sent again together: each waits for its turn. */
+static void wait_again(struct call *c, struct ah_error *err)
+{
+    char key[AH_RATELIMIT_KEY_BYTES];
+    int64_t max = time_left(c) / 2;
+    limit_key(c, key, sizeof key);
+    int64_t wait = ah_ratelimit_take(&c->o->limits, key, ah_clock_mono_us() / 1000, c->tokens,
+                                     max < LIMIT_WAIT_MS ? max : LIMIT_WAIT_MS);
+    c->again = wait > 0;
+    if (wait > err->retry_after_ms)
+        err->retry_after_ms = wait;
 }
 
 static void leave_queue(struct call *c, bool cancelled)
 {
     char key[AH_RATELIMIT_KEY_BYTES];
-    if (!c->unsent.n)
+    if (!c->unsent.n && !c->again)
         return;
+    c->again = false;
     limit_key(c, key, sizeof key);
     ah_timer_stop(&c->room);
     ah_ratelimit_leave(&c->o->limits, key, c->tokens, cancelled);

@@ -2,6 +2,7 @@
  * never holds anybody back before the service has named its limits. See ratelimit.h. */
 #include "ratelimit.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ static void fill(struct ah_ratelimit_bucket *b, int64_t now_ms)
 
 static void tell(struct ah_ratelimit_bucket *b, int64_t now_ms, const struct ah_ratelimit_told *told)
 {
-    if (told->limit <= 0 || told->left < 0)
+    if (!(told->limit > 0 && told->left >= 0) || isinf(told->limit) || isinf(told->left))
         return;
     b->known = true;
     b->limit = told->limit;
@@ -57,7 +58,7 @@ void ah_ratelimit_tell(struct ah_ratelimit *r, const char *key, int64_t now_ms,
 {
     struct ah_ratelimit_model *m = find(r, key);
     if (strlen(key) >= AH_RATELIMIT_KEY_BYTES ||
-        ((requests->limit <= 0 || requests->left < 0) && (tokens->limit <= 0 || tokens->left < 0)))
+        (!(requests->limit > 0 && requests->left >= 0) && !(tokens->limit > 0 && tokens->left >= 0)))
         return;
     if (!m)
         m = add(r, key);

@@ -1,4 +1,5 @@
 /* Token buckets of models: who waits, how long, in which order, and what comes back of who leaves. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct ah_ratelimit_told nothing = {-1, -1, -1};
 
@@ -80,11 +82,14 @@ static void test_more_than_the_bucket_holds(void **state)
 static void test_odd_words(void **state)
 {
     struct ah_ratelimit *r = *state;
-    const struct ah_ratelimit_told odd[] = {{0, 0, 0}, {-5, 3, 1}, {10, -1, 5}};
+    const struct ah_ratelimit_told odd[] = {{0, 0, 0}, {-5, 3, 1}, {10, -1, 5}, {NAN, 3, 1}, {10, NAN, 5}};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
         ah_ratelimit_tell(r, "m", 0, &odd[i], &nothing);
     assert_int_equal(r->count, 0);
-    struct ah_ratelimit_told told = {60, 60, -1};
+    struct ah_ratelimit_told told = {60, 60, -1}, endless = {INFINITY, INFINITY, 1};
+    ah_ratelimit_tell(r, "e", 0, &endless, &nothing);
+    assert_int_equal(ah_ratelimit_take(r, "e", 0, 1, 60000), 0);
+    memset(r, 0, sizeof *r);
     char key[400];
     snprintf(key, sizeof key, "%399d", 1);
     ah_ratelimit_tell(r, key, 0, &told, &nothing);

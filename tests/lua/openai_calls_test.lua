@@ -243,4 +243,27 @@ t.test("a model's rate limit is waited for, by all who ask it", function()
   end)
 end)
 
+t.test("those who are refused together are not sent again together", function()
+  with(function(_, n)
+    if n <= 3 then
+      return 429, { error = { message = "Rate limit reached", type = "requests", code = "rate_limit_exceeded" } },
+        { ["x-ratelimit-limit-requests"] = "20", ["x-ratelimit-remaining-requests"] = "0",
+          ["x-ratelimit-reset-requests"] = "4s", ["retry-after-ms"] = "10" }
+    end
+    return 200, { choices = json.array { { message = { role = "assistant", content = "a" }, finish_reason = "stop" } } }
+  end, function(opts, seen)
+    local jobs = {}
+    for i = 1, 3 do
+      jobs[i] = function()
+        local message = assert(openai.chat_model(opts { model = "storm" }):invoke { { role = "user", content = "hi" } })
+        return message.response_metadata.waited
+      end
+    end
+    local waits = task.all(jobs)
+    table.sort(waits)
+    t.eq(#seen, 6)
+    t.ok(waits[1] >= 0.1 and waits[2] - waits[1] >= 0.1 and waits[3] - waits[2] >= 0.1, table.concat(waits, " "))
+  end)
+end)
+
 t.done()
