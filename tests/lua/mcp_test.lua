@@ -343,6 +343,24 @@ read -r rest]], { env = { GIVEN = host.secret "AGENTHOST_TEST_TOKEN" } })
   client:close()
 end)
 
+t.test("a server that says its tools changed: they are listed again before the next step", function()
+  local answers = [[read -r hello
+echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","serverInfo":{"name":"sh"},"capabilities":{}}}'
+read -r initialized; read -r list
+echo '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"get_one"},{"name":"get_old"}]}}'
+read -r call; echo '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+echo '{"jsonrpc":"2.0","id":3,"result":{"content":[{"type":"text","text":"1"}]}}'; read -r list
+echo '{"jsonrpc":"2.0","id":4,"result":{"tools":[{"name":"get_one"},{"name":"get_two"}]}}'
+read -r call; echo '{"jsonrpc":"2.0","id":5,"result":{"content":[{"type":"text","text":"2"}]}}'; read -r rest]]
+  local model = testing.model { testing.call("get_one", {}), testing.call("get_two", {}), testing.call("get_old", {}), "done" }
+  t.ok(agent { model = model, prompt = "x", connectors = { { mcp = { command = { "sh", "-c", answers }, era = "legacy" } } } }
+    :run "go")
+  t.eq(model.sent[1].tools[2].name, "get_old")
+  t.eq(model.sent[2].tools[2].name, "get_two")
+  t.eq(model.sent[3].messages[6].content, "2")
+  t.match(model.sent[4].messages[8].content, "there is no tool 'get_old'")
+end)
+
 t.test("stdio: a program that is not there, ends, or ends in the middle of a call", function()
   t.err("config", mcp.client { command = { "no-such-program-here" } }:list_tools())
   local client = program "echo 'cannot find my settings' >&2; exit 3"
