@@ -24,7 +24,7 @@ M.KINDS = {
   "html", "empty", "reset", "huge", "bad_utf8", "deep", -- bodies that no client expects
   "slow", "torn", "cut", "split", -- what the network does
   "cr", "crlf", "no_space", "comments", "bom", "last_newline", -- how a stream is written
-  "error_event", "no_done", "no_finish", "odd_finish", "empty_choices", "obfuscation", -- what is in it
+  "error_event", "no_done", "done_mark", "no_finish", "odd_finish", "empty_choices", "obfuscation", -- what is in it
   "usage_on_finish", "usage_everywhere", "usage_always", "no_usage",
   "interleaved", "no_index", "same_index", "repeated_id", "split_name", "one_chunk_calls", -- calls in a stream
   "object_arguments", "empty_arguments", "list_arguments", "control_arguments", "cut_arguments", "bad_arguments",
@@ -33,7 +33,7 @@ M.KINDS = {
   "ask_elicitation", "ask_sampling", "ask_roots", "ask_ping", -- MCP: the server asks the client before a tool runs
 }
 
-local FORMS = { data = true, named = true, detail = true, text = true }
+local FORMS = { data = true, named = true, detail = true, text = true, nested = true }
 
 local function is_kind(name)
   for _, kind in ipairs(M.KINDS) do
@@ -59,7 +59,7 @@ local function check(trouble)
     if not is_kind(kind) then return nil, unknown(kind) end
   end
   if trouble.form and not FORMS[trouble.form] then
-    return nil, "form of a trouble is data, named, detail or text" end
+    return nil, "form of a trouble is data, named, detail or text; nested for responses" end
   return trouble
 end
 

@@ -59,6 +59,16 @@ export async function run({ url, env }) {
     eq(await client.getRunUrl({ run: root }), `http://localhost:3000/o/${project.tenant_id}/projects/p/${project.id}/r/${root.id}?poll=true`);
   });
 
+  await test('langsmith: a body in chunks, without a length', async () => {
+    const id = randomUUID(), dotted_order = ORDER(id);
+    const bytes = Buffer.from(JSON.stringify({ post: [{ id, trace_id: id, dotted_order, name: 'chunked', run_type: 'chain' }] }));
+    async function* pieces() { for (let i = 0; i < bytes.length; i += 7) yield bytes.subarray(i, i + 7); }
+    const res = await fetch(`${url}/runs/batch`, { method: 'POST', duplex: 'half', body: ReadableStream.from(pieces()),
+      headers: { 'x-api-key': env.LANGSMITH_API_KEY, 'content-type': 'application/json' } });
+    eq(res.status, 202, await res.text());
+    eq((await client.readRun(id)).name, 'chunked');
+  });
+
   await test('langsmith: a trace goes on between processes, both ways', async () => {
     const parent = new RunTree({ name: 'node', run_type: 'chain', client, project_name: 'across', tags: ['a', 'b c'], tracingEnabled: true,
       extra: { metadata: { thread_id: 'th-ü', n: 1 } } });

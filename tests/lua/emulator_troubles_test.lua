@@ -72,8 +72,14 @@ end
 
 local function same(a, b) return (pcall(t.eq, a, b)) end
 
+local function responses(e, headers)
+  headers.authorization = "Bearer " .. e.env.OPENAI_API_KEY
+  return e.raw("POST", "/v1/responses", { model = "gpt-4o", input = "hi", stream = true }, headers)
+end
+
 -- The request that shows a trouble, where it is not a stream of two calls.
 local SHOWS = {
+  done_mark = responses,
   no_usage = chat { stream_options = { include_usage = true } },
   usage_everywhere = chat { stream_options = { include_usage = true } },
   pending = scalekit("GET", "/connected_accounts/details?connector=gmail&identifier=nobody"),
