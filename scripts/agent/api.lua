@@ -164,18 +164,43 @@ local function add_auth(auth, request)
   end
 end
 
--- What is refused for want of an authorized account did nothing, and is sent again when the user has come.
-local function send_through(connection, request, call)
-  request.connection_name, request.identifier = connection, call.identifier
+-- The user's account there, ACTIVE; a person may have to come for that. true; or nil, err.
+local function open_account(spec, call)
+  local account, err = accounts.open(scalekit, spec.auth.connection, call.identifier, call.patience or 0)
+  if not account then return nil, err end
+  spec.ready[call.identifier] = true
+  return true
+end
+
+-- After a refusal: may the request be sent again, because it was for want of an account and there is one now? true;
+-- false; or nil, err. What was refused so did nothing.
+local function renew(spec, call, err)
+  local who = { connection_name = spec.auth.connection, identifier = call.identifier }
+  if accounts.refused(err) then
+    return accounts.renew(err, who.connection_name, who.identifier, call.patience or 0)
+  end
+  if err.kind ~= "tool_error" or err.status ~= 400 or not call.identifier then return false end
+  local account = scalekit.get_connected_account(who)
+  if not account or account.status == "ACTIVE" then return false end
+  return open_account(spec, call)
+end
+
+local function send_through(spec, request, call)
+  request.connection_name, request.identifier = spec.auth.connection, call.identifier
+  if call.identifier and not spec.ready[call.identifier] then
+    local ok, err = open_account(spec, call)
+    if not ok then return nil, err end
+  end
   local response, err = scalekit.request(request)
-  if response or not accounts.refused(errors.of(err)) then return response, err end
-  local renewed, why = accounts.renew(err, connection, call.identifier, call.patience or 0)
-  if not renewed then return nil, why end
+  if response then return response end
+  local renewed, why = renew(spec, call, errors.of(err))
+  if renewed == nil then return nil, why end
+  if not renewed then return nil, err end
   return scalekit.request(request)
 end
 
 local function send(spec, request, call)
-  if spec.auth and spec.auth.connection then return send_through(spec.auth.connection, request, call) end
+  if spec.auth and spec.auth.connection then return send_through(spec, request, call) end
   request.url, request.path = spec.base_url .. request.path, nil
   add_auth(spec.auth, request)
   return http.request(request)
@@ -216,7 +241,7 @@ return function(spec)
   check_auth(spec.auth, spec.base_url, 2)
   local through = spec.auth and spec.auth.connection
   if not through and not spec.base_url then fields.blame("api: field 'base_url' is missing", 2) end
-  local own = {}
+  local own = { ready = {} } -- whose account was ACTIVE
   for k, v in pairs(spec) do own[k] = v end
   own.base_url = spec.base_url and spec.base_url:gsub("/+$", "")
   local list = {}

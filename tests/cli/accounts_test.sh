@@ -93,6 +93,20 @@ code=$?
 want_code 0
 want_out "Q3 figures"
 
+begin "an API through the proxy waits for its user, too"
+cat >pending.lua <<'LUA'
+return { accounts = { { connector = "github", identifier = "user_123", status = "EXPIRED" } } }
+LUA
+run run -q --emulate --scenario pending.lua "$ROOT/examples/connector.lua"
+want_code 11
+want_err "the github account of user_123 is EXPIRED"
+cat >pending.lua <<'LUA'
+return { accounts = "pending", approve_after = 3 }
+LUA
+run run -q --emulate --scenario pending.lua --auth-timeout 60 "$ROOT/examples/connector.lua"
+want_code 0
+want_out "Invoice rounding"
+
 begin "--open: the link goes to the browser, once"
 cat >pending.lua <<'LUA'
 return { accounts = { { connector = "gmail", identifier = "user_123", status = "EXPIRED" } } }
