@@ -227,6 +227,7 @@ struct scan {
     const char *start, *p, *end;
     int flags;
     struct ah_error *err;
+    struct ah_json key; /* the newest */
     unsigned depth;
     const char *open[AH_JSON_DEPTH]; /* the brackets that are not closed yet */
 };
@@ -349,8 +350,10 @@ static int scan_key(struct scan *s)
         return fail_at(s, s->p, "the text ends inside an object");
     if (*s->p != '"')
         return fail_at(s, s->p, *s->p == '}' ? "a comma before '}'" : "a key in double quotes was expected");
+    const char *first = s->p;
     if (scan_string(s, true) != 0)
         return -1;
+    s->key = (struct ah_json){first, (size_t)(s->p - first), AH_JSON_STRING};
     s->p = skip_space(s->p, s->end);
     if (s->p == s->end)
         return fail_at(s, s->p, "the text ends inside an object");
@@ -536,6 +539,64 @@ int ah_json_check(const char *p, size_t n, int flags, struct ah_json *out, struc
     return 0;
 }
 
+static enum ah_json_type type_at(char c)
+{
+    switch (c) {
+    case '{':
+        return AH_JSON_OBJECT;
+    case '[':
+        return AH_JSON_ARRAY;
+    case '"':
+        return AH_JSON_STRING;
+    case 't':
+        return AH_JSON_TRUE;
+    case 'f':
+        return AH_JSON_FALSE;
+    case 'n':
+        return AH_JSON_NULL;
+    default:
+        return AH_JSON_NUMBER;
+    }
+}
+
+/* A whole value, however deep. */
+static enum step scan_whole(struct scan *s)
+{
+    unsigned depth = s->depth;
+    enum step step = scan_value(s);
+    while (step == VALUE_NEXT || (step == VALUE_DONE && s->depth > depth))
+        step = step == VALUE_NEXT ? scan_value(s) : scan_separator(s);
+    return step;
+}
+
+int ah_json_check_members(const char *p, size_t n, void (*fn)(void *, struct ah_json, struct ah_json),
+                          void *arg, struct ah_error *err)
+{
+    struct scan s;
+    s.start = s.p = p ? p : "";
+    s.end = s.p + (p ? n : 0);
+    s.flags = 0;
+    s.err = err;
+    s.depth = 0;
+    s.p = skip_space(s.p, s.end);
+    if (s.p == s.end || *s.p != '{')
+        return fail_at(&s, s.p, "an object was expected");
+    enum step step = scan_value(&s);
+    while (step == VALUE_NEXT) {
+        struct ah_json key = s.key;
+        const char *first = skip_space(s.p, s.end);
+        step = scan_whole(&s);
+        if (step != VALUE_DONE)
+            break;
+        fn(arg, key, (struct ah_json){first, (size_t)(s.p - first), type_at(*first)});
+        step = scan_separator(&s);
+    }
+    if (step == BROKEN)
+        return -1;
+    s.p = skip_space(s.p, s.end);
+    return s.p == s.end ? 0 : fail_at(&s, s.p, "something follows the value");
+}
+
 /* --- ranges ------------------------------------------------------------------------------------- */
 
 /* Behind the closing quote of the string at p. */
@@ -655,27 +716,14 @@ static const char *skip_scalar(const char *p, const char *end)
 /* The token at p, which is no space. Containers: only their first byte. */
 static struct ah_json token_at(const char *p, const char *end)
 {
-    if (p >= end)
+    if (p >= end || *p == '}' || *p == ']')
         return (struct ah_json){0};
-    switch (*p) {
-    case '{':
-        return (struct ah_json){.p = p, .n = 1, .type = AH_JSON_OBJECT};
-    case '[':
-        return (struct ah_json){.p = p, .n = 1, .type = AH_JSON_ARRAY};
-    case '}':
-    case ']':
-        return (struct ah_json){0};
-    case '"':
-        return (struct ah_json){.p = p, .n = (size_t)(skip_string(p, end) - p), .type = AH_JSON_STRING};
-    case 't':
-        return (struct ah_json){.p = p, .n = (size_t)(skip_scalar(p, end) - p), .type = AH_JSON_TRUE};
-    case 'f':
-        return (struct ah_json){.p = p, .n = (size_t)(skip_scalar(p, end) - p), .type = AH_JSON_FALSE};
-    case 'n':
-        return (struct ah_json){.p = p, .n = (size_t)(skip_scalar(p, end) - p), .type = AH_JSON_NULL};
-    default:
-        return (struct ah_json){.p = p, .n = (size_t)(skip_scalar(p, end) - p), .type = AH_JSON_NUMBER};
-    }
+    struct ah_json v = {.p = p, .n = 1, .type = type_at(*p)};
+    if (v.type == AH_JSON_STRING)
+        v.n = (size_t)(skip_string(p, end) - p);
+    else if (v.type != AH_JSON_OBJECT && v.type != AH_JSON_ARRAY)
+        v.n = (size_t)(skip_scalar(p, end) - p);
+    return v;
 }
 
 static const char *skip_between(const char *p, const char *end)

@@ -47,6 +47,11 @@ enum {
  * pass (they read as U+FFFD). 0: *out (may be NULL) is the value. -1: err is AH_PROTOCOL with line,
  * column and reason. A byte-order mark is refused. */
 int ah_json_check(const char *p, size_t n, int flags, struct ah_json *out, struct ah_error *err);
+/* The same for an object whose members are wanted at once: fn gets each as it is found, in the same pass. After -1 what
+ * fn got is worth nothing. */
+int ah_json_check_members(const char *p, size_t n,
+                          void (*fn)(void *arg, struct ah_json key, struct ah_json value), void *arg,
+                          struct ah_error *err);
 
 /* Member of an object by its decoded key; absent when v is no object or has no such key. */
 struct ah_json ah_json_get(struct ah_json v, const char *key);

@@ -55,16 +55,18 @@ static enum ah_lswire_field find_field(struct ah_json key)
     return AH_LSWIRE_FIELDS;
 }
 
+static void take_field(void *arg, struct ah_json key, struct ah_json value)
+{
+    struct ah_lswire_run *run = arg;
+    enum ah_lswire_field f = find_field(key);
+    if (f < AH_LSWIRE_FIELDS && value.type != AH_JSON_NULL)
+        run->field[f] = value;
+}
+
 static int read_body(struct ah_lswire_run *run, const char *p, size_t n, struct ah_error *err)
 {
-    struct ah_json object;
-    if (ah_json_check(p, n, 0, &object, err) != 0 || object.type != AH_JSON_OBJECT)
+    if (ah_json_check_members(p, n, take_field, run, NULL) != 0)
         return ah_err_set(err, AH_INVALID, "the journal's text of this span is damaged");
-    for (struct ah_json_iter it = ah_json_iter(object); ah_json_next(&it);) {
-        enum ah_lswire_field f = find_field(it.key);
-        if (f < AH_LSWIRE_FIELDS && it.value.type != AH_JSON_NULL)
-            run->field[f] = it.value;
-    }
     return 0;
 }
 

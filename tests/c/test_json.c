@@ -18,6 +18,36 @@
 
 #define BIG_BYTES ((size_t)40 << 20)
 
+static void next_member(void *arg, struct ah_json key, struct ah_json value)
+{
+    struct ah_json_iter *it = arg;
+    assert_true(ah_json_next(it));
+    assert_ptr_equal(it->key.p, key.p);
+    assert_int_equal(it->key.n, key.n);
+    assert_ptr_equal(it->value.p, value.p);
+    assert_int_equal(it->value.n, value.n);
+    assert_int_equal(it->value.type, value.type);
+}
+
+static void any_member(void *arg, struct ah_json key, struct ah_json value)
+{
+    ++*(int *)arg;
+    assert_true(key.n >= 2 && value.n >= 1);
+}
+
+/* Members found while checking are those that are found afterwards, and as much is refused. */
+static void check_members(const char *p, size_t n, struct ah_json v)
+{
+    struct ah_json_iter it = ah_json_iter(v);
+    int count = 0;
+    if (v.type != AH_JSON_OBJECT) {
+        assert_int_equal(ah_json_check_members(p, n, any_member, &count, NULL), -1);
+        return;
+    }
+    assert_int_equal(ah_json_check_members(p, n, next_member, &it, NULL), 0);
+    assert_false(ah_json_next(&it));
+}
+
 /* In memory of exactly its size, so that the sanitizer sees a byte too far. */
 static int check_exact(const char *p, size_t n, int flags, struct ah_error *err)
 {
@@ -30,6 +60,8 @@ static int check_exact(const char *p, size_t n, int flags, struct ah_error *err)
         assert_true(v.type != AH_JSON_NONE && v.n > 0);
     else
         assert_int_equal(v.type, AH_JSON_NONE);
+    if (flags == 0)
+        check_members(copy, n, v);
     free(copy);
     return rc;
 }

@@ -308,6 +308,16 @@ static void ask_json_c(const char *p, size_t n, struct ah_json v, const struct o
     json_tokener_free(t);
 }
 
+static void next_member(void *arg, struct ah_json key, struct ah_json value)
+{
+    struct ah_json_iter *it = arg;
+    if (!it->at) /* the text is not known to be an object */
+        return;
+    REQUIRE(ah_json_next(it));
+    REQUIRE(it->key.p == key.p && it->key.n == key.n);
+    REQUIRE(it->value.p == value.p && it->value.n == value.n && it->value.type == value.type);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ah_json v;
@@ -320,6 +330,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool raw = ah_json_check(p, size, AH_JSON_RAW_CONTROLS, NULL, NULL) == 0;
     REQUIRE((!unique || ours) && (!ours || raw)); /* each flag moves the border one way only */
     REQUIRE(ours ? err.kind == AH_NONE : err.kind == AH_PROTOCOL && err.message[0]);
+    bool object = ours && v.type == AH_JSON_OBJECT;
+    struct ah_json_iter it = object ? ah_json_iter(v) : (struct ah_json_iter){0};
+    REQUIRE((ah_json_check_members(p, size, next_member, &it, NULL) == 0) == object);
+    REQUIRE(!ah_json_next(&it));
     struct oddities o = {0};
     bool deep = strstr(err.message, "nested deeper") != NULL;
     if (ours) {
