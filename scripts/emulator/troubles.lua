@@ -131,7 +131,7 @@ end
 function Troubles:meet(route, request)
   local header = request.headers["x-agenthost-trouble"]
   if header then return of_text(header, "x-agenthost-trouble") end
-  if route.service == "openai" then
+  if route.service == "openai" and request.body:find("~", 1, true) then -- most bodies need not be read for this
     local _, asked = request:model()
     if asked then return of_text(asked, "the name of the model") end
   end
