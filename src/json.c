@@ -508,25 +508,34 @@ static enum step scan_separator(struct scan *s)
 
 static struct ah_json token_at(const char *p, const char *end);
 
+/* Without the brackets, which would be kilobytes to clear. */
+static void begin_scan(struct scan *s, const char *p, size_t n, int flags, struct ah_error *err)
+{
+    s->start = s->p = p ? p : ""; /* NULL: an empty buffer's */
+    s->end = s->p + (p ? n : 0);
+    s->flags = flags;
+    s->err = err;
+    s->depth = 0;
+}
+
+/* A whole value, however deep. */
+static enum step scan_whole(struct scan *s)
+{
+    unsigned depth = s->depth;
+    enum step step = scan_value(s);
+    while (step == VALUE_NEXT || (step == VALUE_DONE && s->depth > depth))
+        step = step == VALUE_NEXT ? scan_value(s) : scan_separator(s);
+    return step;
+}
+
 int ah_json_check(const char *p, size_t n, int flags, struct ah_json *out, struct ah_error *err)
 {
     if (out)
         *out = (struct ah_json){0};
-    if (!p) { /* an empty buffer's */
-        p = "";
-        n = 0;
-    }
     struct scan s;
-    s.start = s.p = p;
-    s.end = p + n;
-    s.flags = flags;
-    s.err = err;
-    s.depth = 0;
-    enum step step = VALUE_NEXT;
-    const char *first = skip_space(p, s.end);
-    while (step == VALUE_NEXT || (step == VALUE_DONE && s.depth > 0))
-        step = step == VALUE_NEXT ? scan_value(&s) : scan_separator(&s);
-    if (step == BROKEN)
+    begin_scan(&s, p, n, flags, err);
+    const char *first = skip_space(s.p, s.end);
+    if (scan_whole(&s) == BROKEN)
         return -1;
     const char *last = s.p;
     s.p = skip_space(s.p, s.end);
@@ -559,25 +568,11 @@ static enum ah_json_type type_at(char c)
     }
 }
 
-/* A whole value, however deep. */
-static enum step scan_whole(struct scan *s)
-{
-    unsigned depth = s->depth;
-    enum step step = scan_value(s);
-    while (step == VALUE_NEXT || (step == VALUE_DONE && s->depth > depth))
-        step = step == VALUE_NEXT ? scan_value(s) : scan_separator(s);
-    return step;
-}
-
 int ah_json_check_members(const char *p, size_t n, void (*fn)(void *, struct ah_json, struct ah_json),
                           void *arg, struct ah_error *err)
 {
     struct scan s;
-    s.start = s.p = p ? p : "";
-    s.end = s.p + (p ? n : 0);
-    s.flags = 0;
-    s.err = err;
-    s.depth = 0;
+    begin_scan(&s, p, n, 0, err);
     s.p = skip_space(s.p, s.end);
     if (s.p == s.end || *s.p != '{')
         return fail_at(&s, s.p, "an object was expected");
