@@ -30,7 +30,7 @@ struct client { /* one "@client" line and what follows it */
         want_header[256];
     struct ah_http_header headers[HEADERS];
     size_t header_count;
-    bool has_body, idempotent, stream, refuse_redirects, closed_port, checks_body;
+    bool has_body, idempotent, once, stream, refuse_redirects, closed_port, checks_body;
     long first_byte, idle, total, max_body, retries, base, cap, repeat_body;
     long want_status, want_attempts, want_bytes, want_waited;
 };
@@ -101,6 +101,7 @@ static bool read_flag(const char *word, struct client *c)
         const char *word;
         bool *to;
     } flags[] = {{"idempotent", &c->idempotent},
+                 {"once", &c->once},
                  {"stream", &c->stream},
                  {"refuse-redirects", &c->refuse_redirects},
                  {"closed-port", &c->closed_port}};
@@ -217,6 +218,7 @@ static bool send_one(struct ah_loop *loop, struct ah_http *http, struct client *
                               .body_n = body.n,
                               .has_body = c->has_body,
                               .idempotent = c->idempotent,
+                              .once = c->once,
                               .stream = c->stream,
                               .refuse_redirects = c->refuse_redirects,
                               .connect_ms = 5000,
