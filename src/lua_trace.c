@@ -519,7 +519,7 @@ static int l_traceable(lua_State *L)
     ah_luax_fields(L, 2, "trace.traceable", span_fields);
     push_tags(L, 2);
     lua_settop(L, 2);
-    int type = type_field(L, 2);
+    enum ah_span_type type = type_field(L, 2);
     lua_pushstring(L, ah_luax_str(L, 2, "name", NULL)); /* NULL: nil */
     lua_replace(L, 3);
     lua_settop(L, 3);
