@@ -1107,6 +1107,9 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
         ah_secret_mask_str(t->core->secrets, message, sizeof message);
     }
     const char *error = failed ? (*message ? message : ah_err_kind_name(failed->kind)) : NULL;
+    int code = failed ? ah_err_exit_code(failed->kind) : 0;
+    if (code == 10 || code == 11) /* it goes on when a person has acted */
+        ah_span_metadata_str(run->root, "waits_for", ah_err_kind_name(failed->kind));
     while (run->open && run->open != run->root) /* newest first: children before parents */
         ah_span_end(run->open, NULL, 0, "Cancelled");
     ah_span_end(run->root, outputs, n, error);

@@ -21,6 +21,7 @@ struct node {
     int64_t span, start, end; /* end 0: open */
     char id[AH_UUID_BYTES], parent_id[AH_UUID_BYTES];
     char name[128], model[64], error[ERROR_BYTES + 8];
+    bool waits; /* the error is that a person must act first */
     bool llm;
     int64_t input, output;   /* -1: not known */
     double cost;             /* < 0: not known */
@@ -131,6 +132,7 @@ static void read_end(struct tree *t, const struct ah_store_event *ev, struct ah_
     ah_json_num(ah_json_get(totals, "cost"), &n->cost);
     if (ah_json_get(body, "error").type == AH_JSON_STRING)
         copy_error(t, ah_json_get(body, "error"), n->error, sizeof n->error);
+    n->waits = ah_json_path(body, "extra", "metadata", "waits_for", NULL).type != AH_JSON_NONE;
 }
 
 static int read_event(void *arg, const struct ah_store_event *ev)
@@ -231,7 +233,9 @@ static void print_line(struct tree *t, const struct node *n, const char *branch)
     put_numbers(&b, n);
     ah_buf_adds(&b, t->opts->color ? "\033[0m" : "");
     if (*n->error) {
-        ah_buf_adds(&b, t->opts->color ? "  \033[31merror: " : "  error: ");
+        ah_buf_adds(&b, "  ");
+        ah_buf_adds(&b, !t->opts->color ? "" : n->waits ? "\033[33m" : "\033[31m");
+        ah_buf_adds(&b, n->waits ? "waiting: " : "error: ");
         put_plain(&b, n->error);
         ah_buf_adds(&b, t->opts->color ? "\033[0m" : "");
     }

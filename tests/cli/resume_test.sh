@@ -44,9 +44,11 @@ run approve last
 want_code 2
 is "and not again" "$(sent Apple)" 1
 
-begin "examples/approve.lua"
-run run -q "$ROOT/examples/approve.lua"
+begin "examples/approve.lua: its tree says that it waits"
+run run "$ROOT/examples/approve.lua"
 want_code 10
+want_err "waiting: gmail_send_message waits for approval"
+not_err "error:"
 run approve last
 want_code 0
 run resume last -q
@@ -276,6 +278,65 @@ want_code 13
 want_err "agenthost resume"
 run resume last -q --max-steps 5
 want_code 0
+
+begin "limits count what was spent before the stop: tokens, calls, one tool; and so does the usage"
+cat >spends.lua <<'LUA'
+local agent, json, script = require "agent", require "host.json", require "host.script"
+local testing = require "agent.testing"
+local function tool(name, class)
+  return agent.tool { name = name, description = "d", class = class, run = function(a) return name .. (a.n or "") end,
+    parameters = { type = "object", properties = { n = { type = "string" } } } }
+end
+local function call(id, name)
+  return { tool_calls = { { id = id, name = name, args = { n = id }, arguments = "{}" } },
+    usage_metadata = { input_tokens = 250, output_tokens = 50, total_tokens = 300 } }
+end
+local limits = json.decode(script.args()[1])
+local model = testing.model { call("1", "look"), call("2", "pay"), call("3", "look"), "the end" }
+local result, err = agent { model = model, tools = { tool("look", "read"), tool "pay" }, prompt = "p", input = "go", limits = limits }:run()
+if not result then error(err) end
+print(result.usage.total_tokens)
+for _, m in ipairs(result.messages) do if m.role == "tool" then print(m.content) end end
+LUA
+for row in '{}|0|915' '{"tokens":2000}|14|fit into the tokens that are left' '{"calls":2}|14|2 tool calls were made' \
+  '{"tools":{"look":1}}|0|may be called 1 times' '{"steps":3}|13|after 3 steps'; do
+  limits=${row%%|*} rest=${row#*|}
+  run run -q spends.lua "$limits"
+  want_code 10
+  run approve last
+  run resume last -q
+  want_code "${rest%%|*}"
+  cat err >>out
+  want_out "${rest#*|}"
+done
+run run -q --max-tokens 2000 spends.lua "{}"
+want_code 10
+run approve last
+run resume last -q
+want_code 14
+want_err "fit into the tokens that are left"
+
+begin "long results and tools that were found are there in a resumed run"
+cat >long.lua <<'LUA'
+local agent, host, testing = require "agent", require "host", require "agent.testing"
+local long = ("0123456789"):rep(400)
+local get = agent.tool { name = "get", description = "d", class = "read", run = function() return long end }
+local model = testing.model {
+  testing.call("get", {}), testing.call("find_tools", { query = "send a message" }),
+  testing.call("gmail_send_message", { to = "dana@example.com", subject = "s", body = "Medlar" }),
+  testing.call("read_result", { id = "result_" .. host.sha256(long):sub(1, 8), from = 1001, bytes = 12 }), "the end",
+}
+local result = assert(agent { model = model, tools = { get }, prompt = "p", input = "go", result_bytes = 1000,
+  connectors = { { connection = "gmail", find = true } }, identifier = "user_123" }:run())
+for _, m in ipairs(result.messages) do if m.role == "tool" then print(m.name, m.content) end end
+LUA
+run run -q long.lua
+want_code 10
+run approve last
+run resume last -q
+want_code 0
+is "sent" "$(sent Medlar)" 1
+check "a piece of the result" grep -q "^read_result.012345678901" out
 
 begin "Ctrl-C: an open tool call gets a result that says so, the conversation stays whole, and the run goes on later"
 cat >open.lua <<'LUA'
