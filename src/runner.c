@@ -386,6 +386,17 @@ static void begin_notes(struct ah_runner *r, const struct ah_recipe *was)
     ah_trace_set_replay(core->trace, r->replay);
 }
 
+/* A run that is in the journal can be resumed: how it was begun stands there with it. */
+static int begin_run(struct ah_runner *r, const struct ah_recipe *was)
+{
+    ah_store_hold(r->lua->core->store);
+    r->run = start_run(r);
+    if (r->run)
+        begin_notes(r, was);
+    ah_store_release(r->lua->core->store);
+    return r->run ? 0 : -1;
+}
+
 static int name_parent(void *arg, const struct ah_store_run *was)
 {
     char json[AH_UUID_BYTES + 32];
@@ -447,7 +458,7 @@ int ah_runner_start(struct ah_runner *r, struct ah_lua *lua, const struct ah_hos
                                        .options = opts->options ? opts->options : no_options,
                                        .identifier = opts->identifier};
     struct ah_recipe was = {0};
-    if (read_script(r) != 0 || load_notes(r, &was) != 0 || !(r->run = start_run(r))) {
+    if (read_script(r) != 0 || load_notes(r, &was) != 0 || begin_run(r, &was) != 0) {
         ah_recipe_drop(&was);
         end_notes(r);
         fill_result(r);
@@ -456,7 +467,6 @@ int ah_runner_start(struct ah_runner *r, struct ah_lua *lua, const struct ah_hos
     snprintf(r->run_id, sizeof r->run_id, "%s", ah_run_id(r->run));
     lua->script = &r->script;
     lua->exit_requested = false;
-    begin_notes(r, &was);
     if (opts->resumes)
         ah_store_run_at(lua->core->store, opts->resumes, name_parent, r->run, NULL);
     ah_recipe_drop(&was);

@@ -468,6 +468,16 @@ int ah_store_end(struct ah_store *s)
     return result;
 }
 
+void ah_store_hold(struct ah_store *s)
+{
+    s->reading++;
+}
+
+void ah_store_release(struct ah_store *s)
+{
+    s->reading--;
+}
+
 void ah_store_make_safe(struct ah_store *s)
 {
     s->safe_next = true;

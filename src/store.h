@@ -159,6 +159,9 @@ void ah_store_put_json(struct ah_store *s, const char *p, size_t n);
 void ah_store_put_object(struct ah_store *s, const char *p, size_t n);
 /* Queues it; commits when the queue is 64 events or 5 ms old. -1: no memory, the event is dropped. */
 int ah_store_end(struct ah_store *s);
+/* What is queued between these two is committed together, or not at all. */
+void ah_store_hold(struct ah_store *s);
+void ah_store_release(struct ah_store *s);
 /* The next commit survives power loss (synchronous=FULL). */
 void ah_store_make_safe(struct ah_store *s);
 

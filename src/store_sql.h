@@ -107,7 +107,7 @@ struct ah_store {
     void (*on_commit)(void *arg, int64_t seq);
     void *on_commit_arg;
     bool memory, safe_next, leases, sessions; /* the last two: this process has some */
-    int reading;                              /* callbacks of reads are running: no flush from inside them */
+    int reading; /* callbacks of reads are running, or what is queued belongs together: no flush */
     int wal_pages;
     int64_t queued_us; /* when the oldest event was queued */
     int64_t busy_us;   /* since when the file is locked; 0: it is not */
