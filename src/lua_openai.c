@@ -25,7 +25,8 @@
 #define MODEL_MT "host.openai.model"
 #define STREAM_MT "host.openai.stream"
 #define BOUND_MT "host.openai.tools"
-#define KNOWN_KEY "agenthost.bound"   /* what was given -> what it is bound as */
+#define KNOWN_KEY "agenthost.bound"
+#define KNOWN_COUNT 8
 #define BODY_BYTES ((size_t)64 << 20) /* of a request: pictures come inside it */
 #define PARAM_BYTES 128               /* of a chat parameter's name */
 #define TEXT_BYTES ((size_t)16384)    /* of a URL, a key, a file name */
@@ -34,7 +35,8 @@
 
 /* Tools as the wire has them. Never changes: models that offer the same tools share one. */
 struct bound {
-    char *tools; /* JSON */
+    char *tools, *given; /* JSON, and what it was made of */
+    size_t given_n;
     struct ah_chat_names names;
 };
 
@@ -357,18 +359,19 @@ static int m_bound_release(lua_State *L)
 {
     struct bound *b = luaL_checkudata(L, 1, BOUND_MT);
     free(b->tools);
+    free(b->given);
     ah_chat_names_drop(&b->names);
     memset(b, 0, sizeof *b);
     return 0;
 }
 
-/* Pushes the table of all that is bound now, by what was given. */
+/* Pushes the list of what was bound lately. */
 static void push_known(lua_State *L)
 {
     if (lua_getfield(L, LUA_REGISTRYINDEX, KNOWN_KEY) == LUA_TTABLE)
         return;
     lua_pop(L, 1);
-    lua_newtable(L);
+    lua_createtable(L, KNOWN_COUNT, 0);
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "v");
     lua_setfield(L, -2, "__mode");
@@ -377,18 +380,21 @@ static void push_known(lua_State *L)
     lua_setfield(L, LUA_REGISTRYINDEX, KNOWN_KEY);
 }
 
-/* Pushes what the text `given` is bound as; agents of many users offer the same tools. Pops nothing. */
-static const struct bound *push_bound(lua_State *L, const struct ah_buf *given)
+/* Pushes what the text `given` is bound as; agents of many users offer the same tools. */
+static const struct bound *push_bound(lua_State *L, struct ah_buf *given)
 {
     struct ah_error err = {0};
     struct ah_json v;
     push_known(L);
-    int known = lua_gettop(L);
-    lua_pushlstring(L, given->p, given->n);
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, known) == LUA_TUSERDATA)
-        return lua_touserdata(L, -1);
-    lua_pop(L, 1);
+    int known = lua_gettop(L), slot = KNOWN_COUNT;
+    for (int i = 1; i <= KNOWN_COUNT; i++) {
+        const struct bound *b = lua_rawgeti(L, known, i) == LUA_TUSERDATA ? lua_touserdata(L, -1) : NULL;
+        if (b && b->given_n == given->n && memcmp(b->given, given->p, given->n) == 0)
+            return b;
+        if (!b && slot == KNOWN_COUNT)
+            slot = i;
+        lua_pop(L, 1);
+    }
     ah_luax_class(L, BOUND_MT, NULL, m_bound_release);
     struct bound *b = ah_luax_new(L, sizeof *b, 0, BOUND_MT);
     struct ah_buf *wire = ah_luax_guard_buf(L, BODY_BYTES);
@@ -396,11 +402,11 @@ static const struct bound *push_bound(lua_State *L, const struct ah_buf *given)
         ah_chat_request_tools(v, &b->names, wire, &err) != 0)
         raise_error(L, &err);
     b->tools = ah_buf_take(wire, NULL);
+    b->given = ah_buf_take(given, &b->given_n);
     lua_closeslot(L, -1);
     lua_pop(L, 1);
-    lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, known);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, known, slot);
     return b;
 }
 
@@ -533,13 +539,14 @@ static int write_body(lua_State *L, const struct model *m, int messages, struct 
                                   "reasoning_details",
                                   m->api == AH_OPENAI_RESPONSES ? "output" : NULL,
                                   NULL};
-    struct ah_json v;
     int top = lua_gettop(L);
     struct ah_buf *given = ah_luax_guard_buf(L, BODY_BYTES);
     put_list(L, messages, "message", fields, given);
-    int rc = given->failed ? ah_err_set(err, AH_LIMIT, "the messages are larger than %zu bytes", BODY_BYTES)
-                           : ah_json_check(given->p, given->n, 0, &v, err);
+    int rc =
+        given->failed ? ah_err_set(err, AH_LIMIT, "the messages are larger than %zu bytes", BODY_BYTES) : 0;
     if (rc == 0) {
+        struct ah_json v = {given->p, given->n,
+                            AH_JSON_ARRAY}; /* just written; the whole is checked when it is sent */
         ah_buf_add(to, m->params, strlen(m->params) - 1);
         ah_buf_adds(to, ",\"messages\":");
         rc = ah_chat_request_messages(v, names_of(m), to, err);

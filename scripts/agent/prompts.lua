@@ -204,8 +204,21 @@ local function hash_of(sha256, parts)
   return host.sha256(table.concat(all))
 end
 
+local parsed -- the last text, its file, and what it was parsed to: agents of one kind have the same prompt
+
+local function parse(source, file)
+  if not parsed or parsed.source ~= source or parsed.file ~= file then
+    local head, body, first = prompts.parse(source, file)
+    if not head then return nil, body end
+    parsed = { source = source, file = file, head = head, body = body, first = first }
+  end
+  local head = {}
+  for name, value in pairs(parsed.head) do head[name] = value end
+  return head, parsed.body, parsed.first
+end
+
 local function render(source, file, sha256, variables)
-  local head, body, first = prompts.parse(source, file)
+  local head, body, first = parse(source, file)
   if not head then return nil, body end
   local text, parts, tried = prompts.fill(body, variables, file, first)
   if not text then return nil, parts, tried end

@@ -99,6 +99,20 @@ local function class_of_name(name)
   return reads and "read" or "unsafe"
 end
 
+local NAMES = 1000 -- whose class is remembered
+
+local class_names, names_count = {}, 0
+
+local function remembered_class(name)
+  local class = class_names[name]
+  if not class then
+    if names_count == NAMES then class_names, names_count = {}, 0 end
+    class, names_count = class_of_name(name), names_count + 1
+    class_names[name] = class
+  end
+  return class
+end
+
 -- What may happen when this tool is called twice: its own word, else its annotations, else its name.
 function tools.class(tool)
   if classes[tool.class] then return tool.class end
@@ -108,7 +122,7 @@ function tools.class(tool)
     if hints.idempotent_hint == true then return "idempotent" end
     if hints.read_only_hint == false or hints.destructive_hint == true then return "unsafe" end
   end
-  return class_of_name(tool.name)
+  return remembered_class(tool.name)
 end
 
 -- ## Arguments
