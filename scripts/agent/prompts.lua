@@ -45,6 +45,13 @@ end
 
 -- ## Heads
 
+-- What is no text cannot be sent: an editor's other encoding is said with its line.
+local function check_text(text, file)
+  local length, at = utf8.len(text)
+  if length then return true end
+  return fault(file, select(2, text:sub(1, at):gsub("\n", "")) + 1, "this is not UTF-8; save the file as UTF-8")
+end
+
 local head_fields = {
   model = function(value) return value end,
   temperature = function(value)
@@ -103,6 +110,8 @@ end
 
 -- The head as a table, the body, and the number of the body's first line; or nil, err.
 function prompts.parse(text, file)
+  local ok, bad = check_text(text, file)
+  if not ok then return nil, bad end
   local lines = split_lines((text:gsub("^\239\187\191", ""))) -- without a byte order mark
   local head, first = {}, 1
   if is_rule(lines[1]) then
@@ -125,6 +134,9 @@ end
 local function value_of(name, variables, file, line)
   local value = variables[name]
   local kind = type(value)
+  if kind == "string" and not utf8.len(value) then
+    return fault(file, line, "the value of {{%s}} is not UTF-8", name)
+  end
   if kind == "string" or kind == "number" or kind == "boolean" then return tostring(value) end
   if value ~= nil then return fault(file, line, "{{%s}} must be a string or a number, got %s", name, kind) end
   local names = known_names(variables)
@@ -143,6 +155,8 @@ local function include(path, at, variables, parts)
   parts[#parts + 1] = { path = path, sha256 = source and info.sha256 }
   if not source then return fault(at.file, at.line, "{{> %s}}: %s", path, tostring(info)) end
   if source:match "^%-%-%-%s*\n" then return fault(info.path, 1, "a file that is included has no head") end
+  local ok, bad = check_text(source, info.path)
+  if not ok then return nil, bad end
   return fill_lines(source:match "^(.-)%s*$", variables, { file = info.path, line = 1, depth = at.depth + 1 }, parts)
 end
 
