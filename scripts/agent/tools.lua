@@ -141,10 +141,22 @@ end
 
 -- ## Running
 
+-- What is no UTF-8 (a page in another encoding, bytes) cannot be sent to a model: U+FFFD stands for it.
+local function clean(text)
+  if utf8.len(text) then return text end
+  local out, at = {}, 1
+  while true do
+    local length, bad = utf8.len(text, at)
+    out[#out + 1] = text:sub(at, length and -1 or bad - 1)
+    if length then return table.concat(out, "\u{FFFD}") end
+    at = bad + 1
+  end
+end
+
 -- A tool's value as the text that the model reads: strings as they are, everything else as JSON.
 local function to_text(value)
   if value == nil then return "The tool has run and returned nothing." end
-  if type(value) == "string" then return value end
+  if type(value) == "string" then return clean(value) end
   local text, err = json.encode(value)
   if not text then return nil, errors.of(err) end
   return text
@@ -206,7 +218,7 @@ local stops = {
 }
 
 local function failed(call, text, err)
-  return { call = call, content = "Error: " .. text, err = err, stop = err and stops[err.kind] or nil }
+  return { call = call, content = "Error: " .. clean(text), err = err, stop = err and stops[err.kind] or nil }
 end
 
 local function unknown(self, call)

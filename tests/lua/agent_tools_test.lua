@@ -60,6 +60,14 @@ t.test("values become text", function()
   t.match(call(b, "nothing").content, "returned nothing")
 end)
 
+t.test("bytes that are no text become text", function()
+  local function said(run) return call(box(tool("x", run, { class = "read" })), "x").content end
+  t.eq(said(function() return "Gr\252n \0 ende\xc3" end), "Gr\u{FFFD}n \0 ende\u{FFFD}")
+  t.eq(said(function() return "\xff\xfe" end), "\u{FFFD}\u{FFFD}")
+  t.eq(said(function() return "" end), "")
+  t.match(said(function() return nil, "Gr\252n" end), "Gr\u{FFFD}n$")
+end)
+
 t.test("a tool that fails gives a result", function()
   local b = box(
     tool("raises", function() error "disk full" end),
