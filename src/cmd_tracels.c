@@ -7,6 +7,7 @@
 #include "loop.h"
 #include "lsspans.h"
 #include "secret.h"
+#include "shapes.h"
 #include "tracing.h"
 
 #include <stdlib.h>
@@ -98,8 +99,6 @@ static void put_run(struct ah_json_writer *w, const struct ah_store_run *run, co
     ah_json_key(w, "emulated");
     ah_json_put_bool(w, run->emulated);
     put_iso(w, "end_time", run->ended);
-    if (*run->error)
-        put_text(w, "error", run->error);
     put_number(w, "errors", run->totals.errors);
     put_text(w, "id", run->id);
     put_text(w, "identifier", run->identifier);
@@ -120,7 +119,7 @@ static void put_run(struct ah_json_writer *w, const struct ah_store_run *run, co
 struct looking {
     struct ah_json_writer *w;
     const char *text;
-    bool root, found;
+    bool hide_metadata, root, found;
 };
 
 static void put_field(struct ah_json_writer *w, const char *key, struct ah_json v)
@@ -131,14 +130,17 @@ static void put_field(struct ah_json_writer *w, const char *key, struct ah_json 
     ah_json_put(w, v);
 }
 
-/* Of the root: tags and metadata; of all: whether they hold the text. */
+/* Of the root: tags, metadata and the error; of all: whether they hold the text. */
 static int look_at_span(void *arg, struct ah_lswire_run *run)
 {
     struct looking *l = arg;
     struct ah_json extra = ah_json_get(run->field[AH_LSWIRE_EXTRA], "metadata");
     if (!l->root) {
         put_field(l->w, "tags", run->field[AH_LSWIRE_TAGS]);
-        put_field(l->w, "metadata", extra.type ? extra : run->field[AH_LSWIRE_METADATA]);
+        if (!l->hide_metadata)
+            put_field(l->w, "metadata", extra.type ? extra : run->field[AH_LSWIRE_METADATA]);
+        put_field(l->w, "error",
+                  run->field[AH_LSWIRE_ERROR]); /* as the anonymizer made it, if there is one */
     }
     l->root = true;
     for (int f = AH_LSWIRE_NAME; l->text && f <= AH_LSWIRE_ERROR; f++) {
@@ -179,6 +181,16 @@ static char *take(struct ah_buf *b)
     return text;
 }
 
+/* Without what looks like a credential. */
+static char *take_shown(struct ah_buf *b)
+{
+    struct ah_buf shown;
+    ah_buf_init(&shown, RUN_BYTES);
+    ah_shapes_mask(ah_buf_str(b), b->n, &shown);
+    ah_buf_drop(b);
+    return take(&shown);
+}
+
 static int keep_run(void *arg, const struct ah_store_run *run)
 {
     struct listing *l = arg;
@@ -199,7 +211,9 @@ static int keep_run(void *arg, const struct ah_store_run *run)
     struct ah_buf b;
     struct ah_json_writer w;
     struct refused refused = {.run = run->key};
-    struct looking look = {.w = &w, .text = l->values->text};
+    struct ah_tracing_rules rules;
+    ah_tracing_rules(ctx->core->tracing, &rules);
+    struct looking look = {.w = &w, .text = l->values->text, .hide_metadata = rules.hide_metadata};
     ah_buf_init(&b, RUN_BYTES);
     ah_json_begin(&w, &b, ctx->core->secrets);
     put_run(&w, run, ah_cmd_trace_delivery_name(delivery));
@@ -209,13 +223,15 @@ static int keep_run(void *arg, const struct ah_store_run *run)
         put_text(&w, "refused", refused.reason);
     if (ctx->json || has_choice(l->values))
         ah_lsspans_each(ctx->core->store, run->key, run->project, look_at_span, &look, NULL);
+    if (!look.root && *run->error)
+        put_text(&w, "error", run->error);
     ah_json_end_object(&w);
     if (l->values->text && !look.found) {
         ah_buf_drop(&b);
         return 0;
     }
     struct row *row = &l->rows[l->count++];
-    *row = (struct row){.json = take(&b)};
+    *row = (struct row){.json = rules.hide_tokens ? take_shown(&b) : take(&b)};
     size_t size = 0;
     FILE *line = ctx->json ? NULL : open_memstream(&row->line, &size);
     if (line) {
@@ -316,7 +332,7 @@ static int run_ls(struct ah_cmd_ctx *ctx, int argc, char **argv)
     if (ah_store_runs(ctx->core->store, &filter, keep_run, &l, &err) != 0)
         code = ah_cmd_fail(ctx, &err);
     else if (has_choice(v) && !(answer = choose(&l, &err)))
-        code = ah_cmd_fail(ctx, &err);
+        code = ah_cmd_fail_word(ctx, &err);
     if (answer)
         ah_json_check(answer, strlen(answer), 0, &chosen, NULL);
     if (code == 0)

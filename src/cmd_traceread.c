@@ -15,6 +15,7 @@
 
 #define RUN_BYTES ((size_t)1 << 30)
 #define POLL_MS 300
+#define LINE_BYTES 400 /* of a text on a line */
 #define DAY_US ((int64_t)86400 * 1000000)
 
 /* --- runs as JSON --------------------------------------------------------------------------------------- */
@@ -225,13 +226,18 @@ static int read_event(struct ah_cmd_ctx *ctx, int64_t seq, struct seen *to)
 static void print_field(FILE *out, struct ah_json v, const char *before)
 {
     struct ah_buf b;
-    char text[400], *p = text;
-    ah_json_copy(v, text, sizeof text);
-    for (; *p; p++)
-        *p = (unsigned char)*p < 32 || *p == 127 ? ' ' : *p;
-    ah_buf_init(&b, 4096);
-    ah_shapes_mask(text, strlen(text), &b);
-    fprintf(out, "%s%s", before, ah_buf_str(&b));
+    char *text = ah_json_dup(v);
+    size_t n;
+    ah_buf_init(&b, RUN_BYTES);
+    if (text)
+        ah_shapes_mask(text, strlen(text), &b); /* before it is cut: half a credential looks like none */
+    for (n = 0; n < b.n; n++)
+        b.p[n] = (unsigned char)b.p[n] < 32 || b.p[n] == 127 ? ' ' : b.p[n];
+    if (n > LINE_BYTES)
+        for (n = LINE_BYTES; n > 0 && ((unsigned char)b.p[n] & 0xc0) == 0x80; n--)
+            ;
+    fprintf(out, "%s%.*s", before, (int)n, ah_buf_str(&b));
+    free(text);
     ah_buf_drop(&b);
 }
 
@@ -259,8 +265,11 @@ static void print_event(struct ah_cmd_ctx *ctx, struct seen *ev)
     print_field(ctx->out, ah_json_get(of, "name"), "  ");
     if (ev->kind == AH_EV_SPAN_END)
         fprintf(ctx->out, "  %lld ms", (long long)((ev->at - first.at) / 1000));
-    if (ah_json_get(body, "error").type == AH_JSON_STRING)
-        print_field(ctx->out, ah_json_get(body, "error"), "  error: ");
+    struct ah_json error = ah_json_get(body, "error"), clean = ah_json_get(body, "clean");
+    if (error.type == AH_JSON_STRING && clean.type == AH_JSON_NONE)
+        print_field(ctx->out, error, "  error: ");
+    else if (error.type == AH_JSON_STRING) /* what the anonymizer made of it, or nothing */
+        print_field(ctx->out, ah_json_get(clean, "error"), "  error: ");
     fputc('\n', ctx->out);
     fflush(ctx->out);
     ah_buf_drop(&first.body);
@@ -283,7 +292,7 @@ static int run_tail(struct ah_cmd_ctx *ctx, int argc, char **argv)
         seq++;
     if (!seq)
         seq = 1;
-    while (!*ctx->interrupted && (v->seconds <= 0 || ah_clock_mono_us() < until)) {
+    while (!*ctx->interrupted && !ferror(ctx->out) && (v->seconds <= 0 || ah_clock_mono_us() < until)) {
         for (; read_event(ctx, seq, &ev) == 0; seq++)
             print_event(ctx, &ev);
         struct ah_op *pause = ah_op_sleep(ctx->core->loop, POLL_MS);

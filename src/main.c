@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lua.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -484,6 +485,13 @@ static bool ends_with(const char *s, const char *end)
     return n > k && strcmp(s + n - k, end) == 0;
 }
 
+/* `| head -n 1` has read enough: nobody need be told. A full disk is another matter. */
+static bool reader_left(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+}
+
 static int dispatch(struct ah_cmd_ctx *ctx, const struct ah_command *cmd, int argc, char **argv)
 {
     int code = 0;
@@ -491,7 +499,7 @@ static int dispatch(struct ah_cmd_ctx *ctx, const struct ah_command *cmd, int ar
         return code;
     code = cmd->run(ctx, argc, argv);
     ah_cmd_close(ctx);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !reader_left()) {
         fputs("agenthost: the answer could not be written to standard output\n", stderr);
         return code ? code : 3;
     }

@@ -147,6 +147,11 @@ int ah_store_run_find(struct ah_store *s, const char *id, RUN_FN, void *arg, str
     if (ah_store_each_run(s, ah_sql_prepare(s, "SELECT " AH_RUN_COLUMNS RUN_FIND, "t", low), count_run, &f,
                           err) != 0)
         return -1;
+    if (f.count == 0 && strcmp(id, "last") == 0)
+        return ah_err_set(err, AH_NOT_FOUND, "there is no run in the journal yet");
+    if (f.count == 0 && strlen(id) < 4)
+        return ah_err_set(err, AH_NOT_FOUND,
+                          "'%.40s' is too short: give at least four characters of the run's id", id);
     if (f.count == 0)
         return ah_err_set(err, AH_NOT_FOUND, "no run '%.40s' in the journal: 'agenthost trace ls' lists them",
                           id);

@@ -130,8 +130,13 @@ static void read_end(struct tree *t, const struct ah_store_event *ev, struct ah_
     ah_json_int(ah_json_get(totals, "input_tokens"), &n->input);
     ah_json_int(ah_json_get(totals, "output_tokens"), &n->output);
     ah_json_num(ah_json_get(totals, "cost"), &n->cost);
-    if (ah_json_get(body, "error").type == AH_JSON_STRING)
-        copy_error(t, ah_json_get(body, "error"), n->error, sizeof n->error);
+    struct ah_json error = ah_json_get(body, "error"), clean = ah_json_get(body, "clean");
+    if (error.type == AH_JSON_STRING && clean.type != AH_JSON_NONE) /* as the anonymizer made it */
+        error = ah_json_get(clean, "error");
+    if (error.type == AH_JSON_STRING)
+        copy_error(t, error, n->error, sizeof n->error);
+    else if (ah_json_get(body, "error").type == AH_JSON_STRING)
+        snprintf(n->error, sizeof n->error, "[withheld]");
     n->waits = ah_json_path(body, "extra", "metadata", "waits_for", NULL).type != AH_JSON_NONE;
 }
 

@@ -16,6 +16,14 @@ for name in pairs(known) do names[#names + 1] = name end
 table.sort(names)
 names = table.concat(names, " ")
 
+local statuses = { "open", "done", "failed", "crashed", "local", "waiting", "sent", "parked" }
+
+local function check_status(status)
+  for _, name in ipairs(statuses) do if status == name then return end end
+  local message = ("--status: there is no '%s', but %s"):format(status, table.concat(statuses, ", "))
+  error({ kind = "invalid", message = message }, 0)
+end
+
 local library = { math = math, string = string, tonumber = tonumber, tostring = tostring, type = type }
 
 -- "2026-11-22T10:00:00.000120Z" in seconds
@@ -43,9 +51,10 @@ local function fields_of(run, now)
 end
 
 local function compile(expression)
+  if not expression:find "%S" then error({ kind = "invalid", message = "--where wants a Lua expression" }, 0) end
   local chunk, err = load("return " .. expression, "=--where", "t", {})
   if chunk then return chunk end
-  error({ kind = "config", message = "--where: " .. tostring(err):gsub("^%-%-where:1: ", "") }, 0)
+  error({ kind = "invalid", message = "--where: " .. tostring(err):gsub("^%-%-where:1: ", "") }, 0)
 end
 
 local function holds(expression, fields)
@@ -53,7 +62,7 @@ local function holds(expression, fields)
     local v = fields[name]
     if v == nil and not known[name] and not library[name] then
       local message = ("--where: a run has no field '%s'; there are: %s"):format(tostring(name), names)
-      error({ kind = "config", message = message }, 0)
+      error({ kind = "invalid", message = message }, 0)
     end
     if v == nil then return library[name] end
     return v
@@ -65,7 +74,7 @@ local function holds(expression, fields)
   if tostring(value):find "compare" or tostring(value):find "arithmetic" or tostring(value):find "index a nil" then
     return false -- of something that this run does not have
   end
-  error({ kind = "config", message = "--where: " .. tostring(value) }, 0)
+  error({ kind = "invalid", message = "--where: " .. tostring(value) }, 0)
 end
 
 local function fits(given, run, now)
@@ -86,6 +95,7 @@ end
 -- { runs, where?, tags, meta, … } -> one boolean a run
 function where.choose(given)
   if given.where then compile(given.where) end
+  if given.status then check_status(given.status) end
   local chosen = {}
   for i, run in ipairs(given.runs) do chosen[i] = fits(given, run, given.now) end
   return chosen

@@ -46,16 +46,68 @@ empty_out
 run trace ls --where 'latency < 1000 and name:find "^gmail"'
 want_out "u2"
 run trace ls --where 'tokns > 1'
-want_code 3
+want_code 2
 want_err "no field 'tokns'"
 run trace ls --where 'tokens >'
-want_code 3
+want_code 2
 want_err "unexpected symbol"
 run trace ls --where 'os.exit()'
-want_code 3
+want_code 2
 want_err "no field 'os'"
 run trace ls --where '(function() while true do end end)()'
 not_out "gmail"
+run trace ls --where " "
+want_code 2
+want_err "wants a Lua expression"
+run trace ls --status nope
+want_code 2
+want_err "there is no 'nope', but open, done"
+
+begin "a reader that has enough: nothing is said, and tail ends"
+three_runs
+for words in "trace ls" "trace ls --json" "trace show last --json" "trace export last"; do
+  # shellcheck disable=SC2086
+  { "$AGENTHOST" $words 2>err; echo $? >code; } | head -c 1 >/dev/null
+  is "$words: what is said" "$(cat err)" ""
+done
+{ timeout 60 "$AGENTHOST" trace tail 2>err; echo $? >code; } | head -n 1 >first &
+reader=$!
+n=0
+while kill -0 "$reader" 2>/dev/null && [ "$n" -lt 40 ]; do
+  "$AGENTHOST" run --emulate -q "$DIGEST" >/dev/null 2>&1
+  n=$((n + 1))
+done
+wait "$reader"
+is "exit code of tail" "$(cat code)" 0
+check "its line" grep -q " begins  chain  gmail_digest" first
+
+begin "what an anonymizer made is shown, and nothing else; no credentials in ls and tail"
+cat >private.lua <<'LUA'
+local trace = require "host.trace"
+trace.anonymizer(function(text) return (text:gsub("bob", "NAME")) end)
+trace.metadata { key = "ghp_abcdefghij0123456789" .. "ABCDEFGHIJ012345", who = "bob" }
+pcall(trace.span, "step", { inputs = { a = "bob" } }, function() error("bob failed", 0) end)
+error("bob at the end " .. ("x"):rep(370) .. " ghp_abcdefghij0123456789" .. "ABCDEFGHIJ012345", 0)
+LUA
+"$AGENTHOST" trace tail --for 8s >tail.out 2>/dev/null &
+tail=$!
+sleep 1
+"$AGENTHOST" run -q private.lua >/dev/null 2>&1
+for words in "ls --json" "show last" "show last --io" "show last --json" "export last"; do
+  # shellcheck disable=SC2086
+  run trace $words
+  want_code 0
+  not_out "bob"
+  not_out "ghp_"
+  check "$words: the name that was made" grep -q NAME out
+done
+run trace ls --text bob
+not_out "private"
+wait "$tail"
+check "tail shows what was made" grep -q "error: NAME at the end" tail.out
+check "tail shows nothing else" sh -c "! grep -qe bob -e ghp_ tail.out"
+LANGSMITH_HIDE_METADATA=true run trace ls --json
+not_out "NAME\"}"
 
 begin "diff says what differs"
 three_runs
