@@ -315,6 +315,37 @@ static void test_again(void **state)
     stop_far_end(&f);
 }
 
+/* A connection that is kept stays watched: it must not keep the loop going, and not wake it for ever once the far end
+ * has closed it. */
+static void test_idle(void **state)
+{
+    (void)state;
+    struct near_end n;
+    struct far_end f;
+    bool silent = false;
+    start_far_end(&f, 100, 0);
+    open_near(&n);
+    assert_int_equal(fetch(&n, f.port, "GET", NULL), AH_NONE);
+    assert_int_equal(fetch(&n, f.port, "PUT", "body"), AH_NONE);
+    assert_int_equal(f.connections, 1);
+    bool left = true;
+    for (int i = 0; i < 100 && left; i++)
+        left = ah_loop_turn(n.loop, 0);
+    assert_false(left);
+    stop_far_end(&f); /* closes it */
+    for (int i = 0; i < 100 && !silent; i++) {
+        ah_loop_turn(n.loop, 0);
+        struct pollfd p = {ah_loop_fd(n.loop), POLLIN, 0};
+        silent = poll(&p, 1, 0) == 0;
+    }
+    assert_true(silent);
+    assert_int_equal(fetch(&n, f.port, "GET", NULL), AH_NETWORK);
+    start_far_end(&f, 100, 0);
+    assert_int_equal(fetch(&n, f.port, "GET", NULL), AH_NONE);
+    close_near(&n);
+    stop_far_end(&f);
+}
+
 static void test_cancel_in_flight(void **state)
 {
     (void)state;
@@ -659,17 +690,12 @@ int main(void)
     unsetenv("all_proxy");
     unsetenv("ALL_PROXY");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_many),
-        cmocka_unit_test(test_barrier),
-        cmocka_unit_test(test_once),
-        cmocka_unit_test(test_again),
-        cmocka_unit_test(test_cancel_in_flight),
-        cmocka_unit_test(test_slow_resolver),
-        cmocka_unit_test(test_stall),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_free_in_every_phase),
-        cmocka_unit_test(test_pause),
-        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_many),          cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_once),          cmocka_unit_test(test_again),
+        cmocka_unit_test(test_idle),          cmocka_unit_test(test_cancel_in_flight),
+        cmocka_unit_test(test_slow_resolver), cmocka_unit_test(test_stall),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_free_in_every_phase),
+        cmocka_unit_test(test_pause),         cmocka_unit_test(test_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
