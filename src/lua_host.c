@@ -449,7 +449,7 @@ int luaopen_host_script(lua_State *L)
 
 int luaopen_host(lua_State *L)
 {
-    static const char *const noted[] = {"config", "time", "uuid", NULL};
+    static const char *const noted[] = {"config", "memory", "time", "uuid", NULL};
     luaL_newlib(L, host_lib);
     ah_luareplay_values(L, "host.", noted);
     lua_pushliteral(L, AH_VERSION);

@@ -65,6 +65,88 @@ static struct ah_host *open_host(bool emulate, bool memory)
     return h;
 }
 
+/* --- what a resumed run is given again --------------------------------------------------------------------------- */
+
+/* Functions of host.* that are not noted (luareplay.h), because they say the same in every process, only tell the host
+ * something, or are made of noted ones. A new function is noted, or comes here for a reason. */
+static const char not_noted[] =
+    " host.base64 host.emulated host.json.array host.json.decode host.json.encode host.json.is_array "
+    " host.json.is_null host.langsmith.datasets host.langsmith.examples host.langsmith.projects "
+    " host.langsmith.runs host.log host.mcp.client host.open_link host.openai.chat_model host.random "
+    " host.run.approval host.run.ending host.run.is_replaying host.run.park host.scalekit.accounts "
+    " host.scalekit.available_tools host.scalekit.connections host.scalekit.events "
+    " host.scalekit.mcp_configs host.scalekit.mcp_instances host.scalekit.providers "
+    " host.scalekit.scoped_tools host.scalekit.search_accounts host.scalekit.tool_calls "
+    " host.scalekit.tools host.scalekit.verify_webhook host.scalekit.wait_until_active "
+    " host.schema.check host.schema.read host.schema.strict host.script.args host.script.folder "
+    " host.script.identifier host.script.load host.script.name host.script.option host.script.path "
+    " host.secret host.server.decode_url host.server.listen host.server.parse_form "
+    " host.server.parse_multipart host.server.unpack_body host.session.close host.sha256 "
+    " host.sorted_pairs host.task.all host.task.event host.task.race host.task.spawn "
+    " host.task.timeout host.trace.anonymizer host.trace.attach host.trace.event "
+    " host.trace.keep_local host.trace.metadata host.trace.name host.trace.run host.trace.set "
+    " host.trace.span host.trace.tags host.trace.traceable host.unbase64 ";
+
+/* Is the function on top one of luareplay.c: over another one, with its name? */
+static bool is_noted(lua_State *L)
+{
+    const char *name = lua_getupvalue(L, -1, 2);
+    bool noted = name && lua_type(L, -1) == LUA_TSTRING && strpbrk(lua_tostring(L, -1), ".:");
+    lua_pop(L, name ? 1 : 0);
+    return noted;
+}
+
+/* The module's own table behind the view that scripts have. */
+static void push_module(lua_State *L, const char *name)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "agenthost.env");
+    lua_getfield(L, -1, "require");
+    lua_remove(L, -2);
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+    if (luaL_getmetafield(L, -1, "__index") == LUA_TTABLE)
+        lua_remove(L, -2);
+}
+
+static int list_functions(lua_State *L)
+{
+    static const char *const modules[] = {"host",        "host.http",   "host.json",   "host.langsmith",
+                                          "host.mcp",    "host.openai", "host.run",    "host.scalekit",
+                                          "host.schema", "host.script", "host.server", "host.session",
+                                          "host.task",   "host.trace",  NULL};
+    char title[100], *wrong = lua_touserdata(L, 1);
+    ah_sandbox_new_env(L);
+    for (const char *const *m = modules; *m; m++) {
+        push_module(L, *m);
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+            if (lua_type(L, -1) != LUA_TFUNCTION)
+                continue;
+            snprintf(title, sizeof title, " %s.%s ", *m, lua_tostring(L, -2));
+            if (is_noted(L) == (strstr(not_noted, title) != NULL))
+                strncat(wrong, title + 1, 4000 - strlen(wrong));
+        }
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static void test_noted(void **state)
+{
+    (void)state;
+    char wrong[4100] = "";
+    struct ah_host *h = open_host(false, true);
+    lua_State *L = ah_host_lua(h)->L;
+    lua_pushcfunction(L, list_functions);
+    lua_pushlightuserdata(L, wrong);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+        fail_msg("%s", lua_tostring(L, -1));
+    if (*wrong) {
+        puts(wrong);
+        fail_msg("noted and in the list, or neither");
+    }
+    ah_host_free(h);
+}
+
 /* --- one host ------------------------------------------------------------------------------------------------------ */
 
 static const struct ah_host_result *run(struct ah_host *h, const char *code)
@@ -369,6 +451,7 @@ static void test_two_hosts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_noted),
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_call),
         cmocka_unit_test(test_stop),

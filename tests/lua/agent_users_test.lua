@@ -1,5 +1,5 @@
 -- run: --emulate --scenario tests/lua/agent_users_scenario.lua
--- Two users in one process, at the same time: neither sees the other's tools, accounts or mail.
+-- Two users in one process, at the same time: neither sees the other's tools or accounts.
 local t = require "testing"
 local agent = require "agent"
 local connectors = require "agent.connectors"
