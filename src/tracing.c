@@ -163,7 +163,7 @@ static void read_replicas(struct ah_tracing *t)
         bool pair = list.type == AH_JSON_OBJECT;
         struct ah_json key = pair ? it.value : ah_json_get(it.value, "api_key");
         char *url = ah_json_dup(pair ? it.key : ah_json_get(it.value, "api_url"));
-        t->replicas_bad = add_replica(t, url, key, pair ? (struct ah_json){0} : it.value) != 0;
+        t->replicas_bad = add_replica(t, url, key, it.value) != 0; /* a key says no more */
     }
 }
 
