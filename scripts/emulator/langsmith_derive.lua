@@ -176,6 +176,6 @@ function M.show(store, record)
 end
 
 -- Whether the record is a run yet: a patch alone is not.
-function M.visible(record) return record.name ~= nil and record.session ~= nil end
+function M.visible(record) return record.name ~= nil and record.session ~= nil and record.start_time ~= nil end
 
 return M

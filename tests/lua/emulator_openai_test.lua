@@ -199,8 +199,8 @@ t.test("behaviour by the model's name: a trouble after ~, a model of the scenari
   local e = start { scenario = { models = { "plain", busy = "429; times=1; retry_after=2",
     slow = { what = "slow", seconds = 3 }, terse = function(view) return view.question == "hi" and "yes" or nil end } } }
   local function ask(name, question, path)
-    return e.call("POST", path or "/v1/chat/completions", { model = name, messages = { user(question or "hi") },
-      input = "hi" }, { authorization = "Bearer " .. e.env.OPENAI_API_KEY })
+    return e.call("POST", path or "/v1/chat/completions", { model = name, input = path and "hi",
+      messages = not path and { user(question or "hi") } or nil }, { authorization = "Bearer " .. e.env.OPENAI_API_KEY })
   end
   local status, body, headers = ask "gpt-4o~503; retry_after=2"
   t.eq({ status, body.error.type, headers["retry-after"] }, { 503, "server_error", "2" })
