@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-# Proves what must hold of every committed text: how a file opens, what it never names, and that each fixture, case and
-# corpus is read by a test. Called by tests/check/texts_test.sh, which also plants a violation of each rule; by hand:
+# Proves what must hold of every committed text: how a file opens, that a program can be started, what none names, and that
+# each fixture, case and corpus is read by a test. Called by tests/check/texts_test.sh, which also plants a violation of
+# each rule; by hand:
 #   tests/check/texts.py [--root DIR]
 # Prints "file:line: rule: what" and ends with 1 when a rule is broken. Changes nothing.
 import argparse
@@ -55,6 +56,11 @@ def check_opening(name, text):
         report("opening", name, 1, "does not open with a comment: what it is for, who calls it, what it must never do")
 
 
+def check_mode(root, name, text):
+    if text.startswith("#!") and not os.access(os.path.join(root, name), os.X_OK):
+        report("mode", name, 1, "opens with #! and cannot be started: chmod +x")
+
+
 def check_words(name, text):
     if re.match(FREE, name):
         return
@@ -98,6 +104,7 @@ def main():
             texts[name] = raw.decode("utf-8", "replace")
     for name, text in texts.items():
         check_opening(name, text)
+        check_mode(root, name, text)
         check_words(name, text)
     check_orphans(names, texts)
     print("\n".join(found) if found else f"texts: {len(texts)} files are as they should be")

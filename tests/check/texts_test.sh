@@ -21,6 +21,8 @@ plant opening src/extra.h '#ifndef AH_EXTRA_H'
 plant opening scripts/agent/extra.lua 'return {}'
 plant opening tests/extra.py '#!/usr/bin/env python3
 import sys'
+plant mode tests/cli/extra_test.sh '#!/bin/sh
+# A test that ctest cannot start.'
 slash=/ # so that this file does not say what it plants
 plant machine-path docs/extra.md "see ${slash}work/main"
 plant machine-path docs/extra.md "see ${slash}home/somebody/agenthost"
