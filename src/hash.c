@@ -1,4 +1,4 @@
-/* SHA-256, HMAC and XXH3, one shot. Called by scripts.c, lua_host.c, skhook.c, lswire.c and tracing.c. */
+/* SHA-256, HMAC and XXH3, one shot. Called by scripts.c, lua_host.c, skhook.c, lswire.c, trace_*.c and tracing.c. */
 #include "hash.h"
 
 #include <openssl/crypto.h>

@@ -1,5 +1,5 @@
 /* SHA-256 of one run of bytes, and signatures made with it (OpenSSL). For names of texts: prompts, scripts;
- * for webhooks. And XXH3. The journal's hot path keeps a context of its own. */
+ * for webhooks. And XXH3. */
 #ifndef AH_HASH_H
 #define AH_HASH_H
 

@@ -1,5 +1,5 @@
 /* Notes of a run: kept in memory until the journal is written, read back when the run is done again. Called by
- * luareplay.c, trace.c and host.c.
+ * luareplay.c, trace_effect.c and host.c.
  *
  * One note is a JSON array:
  *   ["v",name,[values]]           a value that the script read

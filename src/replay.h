@@ -5,7 +5,7 @@
  * is something that was waited for. While notes are left, values and results come from them and nothing
  * leaves this machine; behind the last one the run goes on live. What a script does that its notes do not
  * say is a divergence: the run stops and says the first difference. Knows no Lua. Called by luareplay.c
- * (which turns Lua values to JSON and back), trace.c and host.c. Owner thread only. */
+ * (which turns Lua values to JSON and back), trace_effect.c and host.c. Owner thread only. */
 #ifndef AH_REPLAY_H
 #define AH_REPLAY_H
 

@@ -1,4 +1,4 @@
-/* The journal in SQLite: its queue and the commit. trace.c writes through it; the other halves are store_open.c,
+/* The journal in SQLite: its queue and the commit. trace*.c write through it; the other halves are store_open.c,
  * store_sql.c, store_checkpoint.c, store_memory.c, store_read.c, store_send.c, store_recover.c and store_gc.c.
  *
  * Must never wait for a lock while the loop runs (but for BACKLOG_MS, see there), never hold a transaction open across a return (but

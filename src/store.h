@@ -81,7 +81,7 @@ void ah_store_before_commit(struct ah_store *s, void (*fn)(void *arg), void *arg
  * ah_loop_ready). One listener; NULL takes it away. */
 void ah_store_on_commit(struct ah_store *s, void (*fn)(void *arg, int64_t seq), void *arg);
 
-/* --- writing: runs, events, effects (trace.c) -------------------------------------------------- */
+/* --- writing: runs, events, effects (trace*.c) ------------------------------------------------- */
 
 /* Where a run's spans go. Fixed when the run starts; the key is never here. */
 struct ah_store_where {
@@ -133,7 +133,7 @@ enum ah_event_kind {
     AH_EV_RECIPE = 5, /* how a run was begun: arguments, options, seed (replay.c) */
     AH_EV_NOTES = 6,  /* {"notes":[...]}: what its script saw of the world, in order (replay.c) */
     /* {"clean":true|false,"to":[{"dest","workspace"},...]}: what is done with a run whose process dies: its open spans
-     * were cleaned or not, and where it is sent as a whole (trace.c). The last one holds. */
+     * were cleaned or not, and where it is sent as a whole (trace_send.c). The last one holds. */
     AH_EV_LATE = 7
 };
 

@@ -15,7 +15,7 @@ import sys
 LAYERS = [
     "err buf log clock ids secret near limits hash version fault shapes",
     "json sse url multipart unpack dotenv options completion proxy schema strict baggage spantext",
-    "op loop child http server store store_* openspan queue live replay trace config core scripts tracing tty",
+    "op loop child http server store store_* openspan queue live replay trace trace_* config core scripts tracing tty",
     "openai oa* provider responses ratelimit chat chat_* scalekit sk* langsmith ls* tree mcp*",
     "luax luahttp luajson luapool luanotes luareplay luasecret luatext task script_run",
     "lua_*",
@@ -30,11 +30,14 @@ FOREIGN = {  # another library's header: who may include it
     r"microhttpd\.h": "server",
     r"sqlite3\.h": "store store_*",
     r"xxhash\.h": "hash",
-    r"openssl/.*": "hash trace",  # the journal's hot path keeps a digest context of its own
+    r"openssl/.*": "hash",
     r"zstd\.h|zlib\.h": "lspack unpack",
     r"lua-cjson\.h": "luajson sandbox",
 }
-PRIVATE = {"store_sql": "store store_*"}  # our own headers that would bring a foreign one along
+PRIVATE = {  # our own headers that only the files of one unit share
+    "store_sql": "store store_*",
+    "trace_put": "trace trace_*",
+}
 LUA_HEADERS = r"(lua|lauxlib|lualib)\.h"
 LUA_LAYER = 4
 TASK_ONLY = "lua_resume lua_yield lua_yieldk luaL_ref luaL_unref lua_resetthread lua_closethread"
@@ -54,7 +57,8 @@ NOUNS = {
     **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc effect session".split()},
     "store_sql": "ah_sql",
     "task": "ah_tasks",
-    "trace": "ah_run ah_span ah_effect",
+    "trace": "ah_run",
+    **{f"trace_{half}": "ah_trace ah_run ah_span ah_effect" for half in "put send span event effect".split()},
 }
 
 PUBLIC_NAMES = r"ah_(host|ext)(_|$)"  # of include/agenthost
