@@ -1,4 +1,4 @@
-/* The answer to GET /info. Called by lssend.c. Must never trust a number: a limit of nothing would send nothing. */
+/* The answer to GET /info. Called by lssend_post.c. Must never trust a number: a limit of nothing would send nothing. */
 #include "lsinfo.h"
 
 #include "json.h"

@@ -1,5 +1,5 @@
 /* What a LangSmith says of itself (GET /info, spec/langsmith-api.md 3.2): how much one request may hold, and how it may
- * be packed. Pure. Called by lssend.c. All-zero is not asked yet: ah_lsinfo_default. */
+ * be packed. Pure. Called by lssend_post.c. All-zero is not asked yet: ah_lsinfo_default. */
 #ifndef AH_LSINFO_H
 #define AH_LSINFO_H
 

@@ -1,4 +1,4 @@
-/* Packing of bodies with zstd or gzip, on libuv's threads. Called by lssend.c. What runs on the thread touches its own
+/* Packing of bodies with zstd or gzip, on libuv's threads. Called by lssend_post.c. What runs on the thread touches its own
  * job only; the level is the lowest: a trace packs well at any, and the machine is the agents'. */
 #include "lspack.h"
 

@@ -1,4 +1,4 @@
-/* A request's body, packed on another thread: the loop never waits for it. Called by lssend.c. */
+/* A request's body, packed on another thread: the loop never waits for it. Called by lssend_post.c. */
 #ifndef AH_LSPACK_H
 #define AH_LSPACK_H
 

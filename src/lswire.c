@@ -1,4 +1,4 @@
-/* LangSmith's wire form: runs as multipart parts or as JSON objects. Called by lssend.c and langsmith.c.
+/* LangSmith's wire form: runs as multipart parts or as JSON objects. Called by lssend_*.c and langsmith.c.
  * Must not look at a clock or at settings: the same events make the same bytes, whoever sends them. */
 #include "lswire.h"
 

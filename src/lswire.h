@@ -2,7 +2,7 @@
  *
  * A run is made from its two events in the journal; their values are passed on as the bytes they are.
  * The same events always make the same bytes: a batch that is sent again must not differ. Called by
- * lssend.c and langsmith.c. */
+ * lssend_*.c and langsmith.c. */
 #ifndef AH_LSWIRE_H
 #define AH_LSWIRE_H
 

@@ -1,5 +1,5 @@
 /* What a sender needs of the journal: destinations and their positions, leases, batches whose outcome is not known, and
- * exceptions. Called by lssend.c, and by cmd_trace.c for `trace push`. Must never flush by itself: what changes here is
+ * exceptions. Called by lssend_*.c, and by cmd_trace.c for `trace push`. Must never flush by itself: what changes here is
  * written together with what else was queued in the same ready phase. */
 #include "store_sql.h"
 

@@ -1,4 +1,4 @@
-/* The settings of tracing, as variables give them. Called by trace*.c, lssend.c and cmd_*.c. Must not write to
+/* The settings of tracing, as variables give them. Called by trace*.c, lssend*.c and cmd_*.c. Must not write to
  * the journal, and must never put a key into a sentence. */
 #include "tracing.h"
 

@@ -1,7 +1,7 @@
 /* What the LANGSMITH_* and LANGCHAIN_* variables say about tracing (spec/langsmith-api.md 1): where runs go, which
  * of them, and what must not be seen of them. Reads settings, keeps nothing of a run.
  *
- * Who calls: trace*.c when a run starts and ends, lssend.c when spans leave, cmd_*.c to say why nothing does. */
+ * Who calls: trace*.c when a run starts and ends, lssend*.c when spans leave, cmd_*.c to say why nothing does. */
 #ifndef AH_TRACING_H
 #define AH_TRACING_H
 

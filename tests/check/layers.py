@@ -37,6 +37,7 @@ FOREIGN = {  # another library's header: who may include it
 PRIVATE = {  # our own headers that only the files of one unit share
     "store_sql": "store store_*",
     "trace_put": "trace trace_*",
+    "lssend_batch": "lssend lssend_*",
 }
 LUA_HEADERS = r"(lua|lauxlib|lualib)\.h"
 LUA_LAYER = 4
@@ -56,6 +57,7 @@ NOUNS = {
     "server": "ah_exchange",
     **{f"store_{half}": "ah_store" for half in "open checkpoint memory read send recover gc effect session".split()},
     "store_sql": "ah_sql",
+    **{f"lssend_{half}": "ah_lssend" for half in "batch dest body post verdict read".split()},
     "task": "ah_tasks",
     "trace": "ah_run",
     **{f"trace_{half}": "ah_trace ah_run ah_span ah_effect" for half in "put send span event effect".split()},
