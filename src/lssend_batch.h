@@ -126,8 +126,9 @@ int ah_lssend_add_run(struct ah_lssend_dest *d, struct ah_lswire_body *body, con
 int ah_lssend_load_body(struct ah_lssend_batch *b, struct ah_lswire_body *body);
 
 /* --- lssend_post.c */
-/* Saves the batch, and queues its request: packed first where the service offers that. */
-void ah_lssend_send_batch(struct ah_lssend_batch *b, struct ah_lswire_body *body);
+/* Saves the batch, and queues its request: packed first where the service offers that. -1: it is not saved; 0: it is,
+ * and when nothing could be queued the pump tries again. */
+int ah_lssend_send_batch(struct ah_lssend_batch *b, struct ah_lswire_body *body);
 /* Sends a batch from its items: one of an earlier attempt, of another process, or a half. */
 void ah_lssend_resend_batch(struct ah_lssend_batch *b);
 /* Beside the second upload, once; nothing waits for the answer. */

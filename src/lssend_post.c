@@ -80,18 +80,20 @@ static void on_packed(void *arg, struct ah_buf *body, enum ah_lspack_coding codi
     ah_lssend_kick(b->dest->sender);
 }
 
-void ah_lssend_send_batch(struct ah_lssend_batch *b, struct ah_lswire_body *body)
+int ah_lssend_send_batch(struct ah_lssend_batch *b, struct ah_lswire_body *body)
 {
     struct ah_lssend_dest *d = b->dest;
     struct ah_lssend *s = d->sender;
     snprintf(b->type, sizeof b->type, "application/json");
     if (body->boundary[0])
         snprintf(b->type, sizeof b->type, "multipart/form-data; boundary=%s", body->boundary);
-    b->attempts++;
-    if (ah_lswire_finish(body) != 0 || ah_lssend_save_batch(b) != 0) {
-        b->attempts--;
+    bool made = ah_lswire_finish(body) == 0;
+    b->attempts += made;
+    int saved = ah_lssend_save_batch(b);
+    if (!made || saved != 0) {
+        b->attempts -= made;
         ah_lssend_delay(d, AH_LSSEND_TROUBLE_MS);
-        return;
+        return saved;
     }
     b->bytes = body->to.n;
     if (d->info.coding != AH_LSPACK_NONE && body->boundary[0] && !b->plain && b->bytes >= AH_LSPACK_MIN_BYTES)
@@ -102,6 +104,7 @@ void ah_lssend_send_batch(struct ah_lssend_batch *b, struct ah_lswire_body *body
     } else {
         post_batch(b, &body->to, AH_LSPACK_NONE);
     }
+    return 0;
 }
 
 void ah_lssend_resend_batch(struct ah_lssend_batch *b)

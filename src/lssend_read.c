@@ -136,18 +136,16 @@ static int read_batch(struct ah_lssend_dest *d)
         ah_lssend_delay(d, AH_LSSEND_TROUBLE_MS);
         r = -1;
     } else {
+        int saved = 0;
         if (b) {
             ah_lssend_append_batch(d, b);
-            ah_lssend_save_batch(b);
             note_items(d, b->items, b->count, false);
+            d->usual_bytes = p.body.to.n + p.body.to.n / 8;
+            saved = ah_lssend_send_batch(b, &p.body);
         }
-        if (scanned > d->position)
+        if (scanned > d->position && saved == 0)
             ah_store_advance(store, d->n, scanned);
         d->position = scanned;
-        if (b) {
-            d->usual_bytes = p.body.to.n + p.body.to.n / 8;
-            ah_lssend_send_batch(b, &p.body);
-        }
         r = b ? 1 : more ? 2 : 0;
     }
     ah_lswire_drop(&p.body);

@@ -190,6 +190,15 @@ def has_faults(rig):
     return child.returncode == -signal.SIGKILL
 
 
+def check_saves(rig):
+    """Where nothing goes wrong, a batch of spans that have ended is written once: with the attempt that is about to leave."""
+    rig.journal("create table saved (id integer, attempts integer)")
+    rig.journal("create trigger saving after insert on batch begin insert into saved values (new.id, new.attempts); end")
+    child = rig.run(SPANS, "saves", 6, "runs", "flush", "pause=0.001")
+    rows = rig.journal("select attempts, count(*) from saved group by id")
+    check("a batch is saved once, with its attempt", child.returncode == 0 and rows and set(rows) == {(1, 1)}, (rows, text(child.err)))
+
+
 def points(long):
     """Death at each point of the code that has a name."""
     with FarEnd() as far, Rig(far.base) as rig:
@@ -212,6 +221,7 @@ def points(long):
         check_far(far)
         check("the journal is whole", rig.journal("pragma integrity_check") == [("ok",)])
         note("%d points" % (n - 1))
+        check_saves(rig)
 
 
 def processes(long):
