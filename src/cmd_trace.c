@@ -22,7 +22,7 @@
 const char *ah_cmd_trace_delivery_name(enum ah_delivery d)
 {
     static const char *const names[] = {[AH_SENT_LOCAL] = "local",
-                                        [AH_SENT_WAITING] = "waiting",
+                                        [AH_SENT_WAITING] = "unsent",
                                         [AH_SENT_ALL] = "sent",
                                         [AH_SENT_PARKED] = "parked"};
     return names[d];
@@ -30,10 +30,9 @@ const char *ah_cmd_trace_delivery_name(enum ah_delivery d)
 
 const char *ah_cmd_trace_state_name(enum ah_store_run_state s)
 {
-    static const char *const names[] = {[AH_RUN_OPEN] = "open",
-                                        [AH_RUN_DONE] = "done",
-                                        [AH_RUN_FAILED] = "failed",
-                                        [AH_RUN_CRASHED] = "crashed"};
+    static const char *const names[] = {
+        [AH_RUN_OPEN] = "open",       [AH_RUN_DONE] = "done",       [AH_RUN_FAILED] = "failed",
+        [AH_RUN_CRASHED] = "crashed", [AH_RUN_WAITING] = "waiting", [AH_RUN_RESUMED] = "resumed"};
     return names[s];
 }
 

@@ -357,14 +357,16 @@ int ah_store_run_begin(struct ah_store *s, const struct ah_store_run_start *r)
 }
 
 int ah_store_run_end(struct ah_store *s, int64_t key, int64_t at, const char *name, const char *identifier,
-                     const char *error, const struct ah_store_totals *t)
+                     const char *error, bool waits, const struct ah_store_totals *t)
 {
     const char *text[3] = {name, identifier, error};
     struct ah_queued *op = ah_queue_add(&s->q, Q_RUN_END, 3, text);
     if (op) {
         int64_t i[] = {key,
                        at,
-                       error ? AH_RUN_FAILED : AH_RUN_DONE,
+                       !error  ? AH_RUN_DONE
+                       : waits ? AH_RUN_WAITING
+                               : AH_RUN_FAILED,
                        t->input_tokens,
                        t->output_tokens,
                        t->model_calls,

@@ -90,7 +90,14 @@ struct ah_store_where {
     bool emulated;         /* belongs to this process's emulator: only this process may send it */
 };
 
-enum ah_store_run_state { AH_RUN_OPEN, AH_RUN_DONE, AH_RUN_FAILED, AH_RUN_CRASHED };
+enum ah_store_run_state {
+    AH_RUN_OPEN,
+    AH_RUN_DONE,
+    AH_RUN_FAILED,
+    AH_RUN_CRASHED,
+    AH_RUN_WAITING, /* it stopped until a person has acted */
+    AH_RUN_RESUMED, /* of a waiting one: another run went on from it. Only read, never written */
+};
 
 struct ah_store_totals {
     int64_t input_tokens, output_tokens, model_calls, tool_calls, errors, spans;
@@ -108,9 +115,9 @@ struct ah_store_run_start {
 /* A key for a run: unique among processes without asking the file, ascending in time, > 0. */
 int64_t ah_store_new_key(struct ah_store *s);
 int ah_store_run_begin(struct ah_store *s, const struct ah_store_run_start *run);
-/* name and identifier may have changed since the start. `error` NULL: done. */
+/* name and identifier may have changed since the start. `error` NULL: done; else `waits`: for a person. */
 int ah_store_run_end(struct ah_store *s, int64_t key, int64_t at, const char *name, const char *identifier,
-                     const char *error, const struct ah_store_totals *totals);
+                     const char *error, bool waits, const struct ah_store_totals *totals);
 
 /* The run keeps its spans here after all: what was not taken into a batch yet is not sent. */
 int ah_store_run_local(struct ah_store *s, int64_t key);

@@ -165,7 +165,9 @@ bool ah_store_make_room(struct ah_store *s);        /* the memory is full */
 
 /* --- store_read.c */
 #define AH_RUN_COLUMNS                                                                                       \
-    "key, started, ended, first_seq, last_seq, id, name, script, identifier, project, error, state, traced," \
+    "key, started, ended, first_seq, last_seq, id, name, script, identifier, project, error,"                \
+    " CASE WHEN state = 4 AND EXISTS (SELECT 1 FROM run n WHERE n.key = run.resumed_by) THEN 5 ELSE state"   \
+    " END, traced,"                                                                                          \
     " emulated, dest, input_tokens, output_tokens, model_calls, tool_calls, errors, spans, cost"
 /* Steps through a statement of AH_RUN_COLUMNS and finalizes it. */
 int ah_store_each_run(struct ah_store *s, sqlite3_stmt *st, int (*fn)(void *, const struct ah_store_run *),

@@ -205,7 +205,8 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
     }
     const char *error = failed ? (*message ? message : ah_err_kind_name(failed->kind)) : NULL;
     int code = failed ? ah_err_exit_code(failed->kind) : 0;
-    if (code == 10 || code == 11) /* it goes on when a person has acted */
+    bool waits = code == 10 || code == 11; /* it goes on when a person has acted */
+    if (waits)
         ah_span_metadata_str(run->root, "waits_for", ah_err_kind_name(failed->kind));
     while (run->open && run->open != run->root) /* newest first: children before parents */
         ah_span_end(run->open, NULL, 0, "Cancelled");
@@ -214,7 +215,7 @@ void ah_run_end(struct ah_run *run, const char *outputs, size_t n, const struct 
     struct ah_store_totals sum = sum_of(run);
     size_t error_n = error ? strlen(error) : 0;
     const char *masked = error ? ah_trace_mask(t, error, &error_n) : NULL;
-    ah_store_run_end(t->store, run->key, ah_trace_now(t), run->name, run->identifier, masked, &sum);
+    ah_store_run_end(t->store, run->key, ah_trace_now(t), run->name, run->identifier, masked, waits, &sum);
     ah_trace_send_late(run, failed != NULL);
     ah_span_unref(run->root);
     run->root = NULL;

@@ -16,7 +16,7 @@ for name in pairs(known) do names[#names + 1] = name end
 table.sort(names)
 names = table.concat(names, " ")
 
-local statuses = { "open", "done", "failed", "crashed", "local", "waiting", "sent", "parked" }
+local statuses = { "open", "done", "failed", "crashed", "waiting", "resumed", "local", "unsent", "sent", "parked" }
 
 local function check_status(status)
   for _, name in ipairs(statuses) do if status == name then return end end

@@ -112,7 +112,7 @@ static void put_event(struct ah_store *s, int64_t run, int64_t span, enum ah_eve
 static void end_run(struct ah_store *s, int64_t run, const char *error)
 {
     struct ah_store_totals t = {.spans = 1, .cost = 0.5, .cost_known = true};
-    assert_int_equal(ah_store_run_end(s, run, 3000000 + serial++, "n", "u", error, &t), 0);
+    assert_int_equal(ah_store_run_end(s, run, 3000000 + serial++, "n", "u", error, false, &t), 0);
 }
 
 struct seen {

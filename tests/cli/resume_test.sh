@@ -32,6 +32,21 @@ want_out user_123
 run resume last -q
 want_code 10
 is "still nothing" "$(sent Apple)" 0
+run trace ls
+is "one waits, the one before it went on" "$(awk 'NR > 1 {print $NF}' out | tr '\n' ' ')" "waiting resumed "
+run trace ls --json --status waiting
+is "the one that waits" "$(wc -l <out | tr -d ' ')" 1
+want_out '"state":"waiting"'
+run trace ls --status failed
+empty_out
+run trace ls --failed
+empty_out
+run trace ls --status resumed
+want_code 0
+not_out waiting
+want_out resumed
+run trace show last
+want_out "  waiting  "
 run approve last
 want_code 0
 run resume last -q
