@@ -236,6 +236,18 @@ static void mend_message(lua_State *L)
     lua_remove(L, -2);
 }
 
+/* nil, err or a raised err. */
+static void say_failure(lua_State *L, struct ah_call *c, int first, bool ok)
+{
+    struct ah_error err = {0};
+    int at = ok ? first + 1 : first;
+    if (at > lua_gettop(L) || !lua_istable(L, at) || (ok && !lua_isnil(L, first)))
+        return;
+    ah_luax_to_error(L, at, &err);
+    ah_call_failed(c, err.kind);
+    ah_err_drop(&err);
+}
+
 /* The real function has come back: results from `ctx` on, or an error on top. Lua comes here for an error that was raised
  * at once, too: whether others ran in between is for the task to say. */
 static int k_live(lua_State *L, int status, lua_KContext ctx)
@@ -247,6 +259,7 @@ static int k_live(lua_State *L, int status, lua_KContext ctx)
     if (!ok && !box->waited)
         mend_message(L);
     int first = ok ? (int)ctx : lua_gettop(L);
+    say_failure(L, box->call, first, ok);
     note_results(L, box->call, &box->text, first, lua_gettop(L), ok, !box->waited);
     if (!ok)
         return lua_error(L);

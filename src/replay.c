@@ -9,6 +9,7 @@
  * and, anywhere between them, what is no part of the order:
  *   ["s",number] ["e",number]     the stream of that call began, ended
  *   ["i",number,run,n]            an unsafe effect of that call is journalled as the run's n-th
+ *   ["w",number]                  the script ended with the error of that call, which waits for somebody
  * Results are given one at a time, and only when no task of the script can go on (ah_loop_after): so the same
  * script over the same notes does the same. Must never send anything, and never fail a run because noting does:
  * then the run is one that cannot be resumed. */
@@ -74,6 +75,9 @@ struct ah_replay {
     int64_t *chain;         /* the runs that this one goes on from, newest first */
     size_t chain_count;
     int64_t calls, replayed;
+    int64_t failed_call; /* the newest that ended with an error somebody can lift */
+    enum ah_kind failed_kind;
+    int64_t again;       /* the call that stopped the run before: it is made again */
     struct ah_call open; /* head of a circular list */
     size_t open_count, parked_count;
     struct ah_ready deliver, look;
@@ -455,12 +459,25 @@ static void cut_streams(struct ah_replay *r)
     }
 }
 
+/* A script that ended with the error of a call comes to this call again: what it saw from then on is void. */
+static void cut_error(struct ah_replay *r, size_t from)
+{
+    for (size_t i = r->past_count; i-- > from;)
+        if (letter_of(r->past[i]) == 'w')
+            r->again = int_at(r->past[i], 1);
+    for (size_t i = from; r->again && i < r->past_count; i++) {
+        char letter = letter_of(r->past[i]);
+        if ((letter == 'r' || letter == 'R') && int_at(r->past[i], 1) == r->again)
+            r->past_count = i;
+    }
+}
+
 /* Only what has an order stays. */
 static void keep_ordered(struct ah_replay *r, size_t from)
 {
     size_t n = from;
     for (size_t i = from; i < r->past_count; i++)
-        if (!strchr("sei", letter_of(r->past[i])))
+        if (!strchr("seiw", letter_of(r->past[i])))
             r->past[n++] = r->past[i];
     r->past_count = n;
 }
@@ -481,8 +498,10 @@ static int load_one(struct ah_replay *r, int64_t run, bool newest, struct ah_err
         r->past_count = (size_t)l.base + own;
         before = (size_t)l.base;
     }
-    if (newest)
+    if (newest) {
+        cut_error(r, before);
         cut_streams(r);
+    }
     if (r->past_count > before)
         keep_ordered(r, before);
     return 0;
@@ -827,6 +846,31 @@ void ah_call_end(struct ah_call *c, const char *json, size_t n, bool at_once)
     close_call(c);
 }
 
+void ah_call_failed(struct ah_call *c, enum ah_kind kind)
+{
+    if (kind != AH_OUTCOME_UNKNOWN && kind != AH_NEEDS_AUTH && kind != AH_ACCOUNT_NOT_ACTIVE)
+        return;
+    c->r->failed_call = c->number;
+    c->r->failed_kind = kind;
+}
+
+void ah_replay_note_failure(struct ah_replay *r, enum ah_kind kind)
+{
+    char head[64];
+    if (!r->failed_call || r->failed_kind != kind || !is_noting(r))
+        return;
+    snprintf(head, sizeof head, "[\"w\",%lld", (long long)r->failed_call);
+    add_note(r, head, NULL, 0, false);
+}
+
+const char *ah_replay_word(struct ah_replay *r, int64_t call)
+{
+    if (!r->assume || !r->again || r->again != call)
+        return NULL;
+    r->again = 0;
+    return r->assume;
+}
+
 void ah_call_drop(struct ah_call *c)
 {
     if (!c)
@@ -899,6 +943,13 @@ static bool may_be(const struct ah_replay *r, const struct intent *in, int64_t c
     return !in->used && (in->call == call || (in->call > r->noted_calls && call > r->noted_calls));
 }
 
+/* Stopped before its first byte left; or refused, and the run ended with that until somebody did something. */
+static bool was_not_carried_out(const struct ah_replay *r, int64_t call, const struct ah_store_effect *e)
+{
+    bool refused = call == r->again && e->error && e->error != AH_OUTCOME_UNKNOWN;
+    return e->end_seq && (e->error == AH_CANCELLED || refused);
+}
+
 enum ah_replay_fate ah_replay_fate(struct ah_replay *r, int64_t call, const char *kind, const char *what,
                                    const unsigned char sha256[32], struct ah_store_effect *effect)
 {
@@ -914,7 +965,7 @@ enum ah_replay_fate ah_replay_fate(struct ah_replay *r, int64_t call, const char
             continue;
         in->used = true;
         *effect = f.effect;
-        if (f.effect.error == AH_CANCELLED && f.effect.end_seq) /* stopped before its first byte left */
+        if (was_not_carried_out(r, call, &f.effect))
             continue;
         return f.effect.end_seq == 0 || f.effect.error == AH_OUTCOME_UNKNOWN ? AH_FATE_UNKNOWN
                                                                              : AH_FATE_KNOWN;

@@ -33,6 +33,9 @@ size_t ah_replay_length(const struct ah_replay *r); /* how many notes were read:
 void ah_replay_begin(struct ah_replay *r, int64_t run, uint64_t seed, const char *recipe, size_t n);
 /* The run has ended (or is about to): whatever is noted is queued for the journal, and no more is noted. */
 void ah_replay_end(struct ah_replay *r);
+/* The script has ended with an error of this kind. If it is a call's that somebody can lift (an unknown outcome, an
+ * account), a resumed run makes that call again instead of giving it the error. */
+void ah_replay_note_failure(struct ah_replay *r, enum ah_kind kind);
 /* A person stops the run: nothing more is noted, and nobody waits for notes any more. */
 void ah_replay_interrupt(struct ah_replay *r);
 /* What follows is only the run's last words: a resumed run goes on live from here. Intents are noted all the same. */
@@ -42,6 +45,8 @@ void ah_replay_flush(struct ah_replay *r);
 /* What a person says of calls whose outcome nobody knows: "done", "retry", "fail", or NULL. Borrowed. */
 void ah_replay_assume(struct ah_replay *r, const char *word);
 const char *ah_replay_assumed(const struct ah_replay *r);
+/* That word, once, if this call's error is what the script ended with before; else NULL. */
+const char *ah_replay_word(struct ah_replay *r, int64_t call);
 /* From here on nothing is noted, and the run cannot be resumed beyond this point: it does what no notes can
  * hold (`why`, a literal). */
 void ah_replay_close(struct ah_replay *r, const char *why);
@@ -87,6 +92,8 @@ struct ah_op *ah_call_latch(
 struct ah_json ah_call_result(const struct ah_call *c);
 /* The result of a live call: a JSON array. `at_once`: the script did not wait for it. */
 void ah_call_end(struct ah_call *c, const char *json, size_t n, bool at_once);
+/* Its result is an error of this kind, which may be what the script ends with. */
+void ah_call_failed(struct ah_call *c, enum ah_kind kind);
 /* Nobody waits for it any more (after ah_call_end, or at a cancel). NULL is fine. */
 void ah_call_drop(struct ah_call *c);
 /* It cannot be answered now: a person must act. When nothing else goes on, the run stops with `why` (moved);

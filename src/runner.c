@@ -508,6 +508,7 @@ void ah_runner_end(struct ah_runner *r, bool stopped)
         ah_err_copy(&r->err, why);
     } else if (failed && failed->kind != AH_NONE) {
         ah_err_copy(&r->err, failed);
+        ah_replay_note_failure(r->replay, failed->kind);
     } else if (r->task) {
         ah_replay_check_end(r->replay, &r->err);
     }

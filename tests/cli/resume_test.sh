@@ -331,6 +331,81 @@ run resume last -q
 want_code 14
 want_err "fit into the tokens that are left"
 
+begin "a script that calls tools by hand: exit 16 and 11, and the same three words"
+cat >hand.lua <<'LUA'
+local scalekit, script = require "host.scalekit", require "host.script"
+local how, word = table.unpack(script.args())
+local account = assert(scalekit.get_or_create_connected_account { connection_name = "gmail", identifier = "user_123" })
+local sent, err = scalekit.execute_tool { tool_name = "gmail_send_message", connected_account_id = account.id,
+  identifier = "user_123", tool_input = { to = "dana@example.com", subject = "s", body = word } }
+if err and how == "goes on" then print "goes on" elseif how == "stop" then assert(sent, err) end
+print(sent and "sent" or "not sent", #scalekit.get_tools { identifier = "user_123", connection_names = { "gmail" } })
+if err and how == "late" then error(err) end
+LUA
+for word in done retry fail; do
+  trouble '{"where":"execute","what":"reset","after":true,"times":1}'
+  run run -q hand.lua stop "Hand$word"
+  want_code 16
+  want_err "agenthost resume"
+  run resume last -q
+  want_code 16
+  run resume last -q --assume "$word"
+  [ "$word" = fail ] && expected=4 || expected=0
+  is "exit code of $word" "$code" "$expected"
+done
+is "done: not again" "$(sent Handdone)" 1
+is "retry: again" "$(sent Handretry)" 2
+is "fail: not again" "$(sent Handfail)" 1
+trouble '{"where":"execute","what":"reset","after":true,"times":2}'
+run run -q hand.lua stop Handtwice
+want_code 16
+run resume last -q --assume retry
+want_code 16
+run resume last -q
+want_code 16
+is "the word is for one call" "$(sent Handtwice)" 2
+run resume last -q --assume done
+want_code 0
+want_out "sent"
+is "and then none" "$(sent Handtwice)" 2
+trouble '{"where":"execute","what":"reset","after":true,"times":1}'
+run run -q hand.lua "goes on" Handon
+want_code 0
+want_out "goes on"
+trouble '{"where":"execute","what":"reset","after":true,"times":1}'
+run run -q hand.lua late Handlate
+want_code 16
+run resume last -q --assume done
+want_code 0
+want_out "sent"
+not_out "not sent"
+is "not again" "$(sent Handlate)" 1
+trouble '{"where":"execute","what":"expired","times":1}'
+run run -q hand.lua stop Handexpired
+want_code 11
+run resume last -q
+want_code 11
+curl -s -o page -d decision=approve "$(sed -n 's/.*authorization link: //p' err)"
+run resume last -q
+want_code 0
+is "sent when the account is active" "$(sent Handexpired)" 1
+reset_emulator_trouble
+
+begin "a script that runs an agent by hand: --assume is for its call, too"
+cat >byhand.lua <<'LUA'
+local agent = require "agent"
+local value = agent { connectors = { { connection = "gmail", tools = { "gmail_send_message" } } }, identifier = "user_123",
+  prompt = "You write mail.", approve = "auto" }
+print(assert(value:run "Send an email to dana@example.com saying Olive").answer)
+LUA
+trouble '{"where":"execute","what":"reset","after":true,"times":1}'
+run run -q byhand.lua
+want_code 16
+run resume last -q --assume retry
+want_code 0
+is "again" "$(sent Olive)" 2
+reset_emulator_trouble
+
 begin "long results and tools that were found are there in a resumed run"
 cat >long.lua <<'LUA'
 local agent, host, testing = require "agent", require "host", require "agent.testing"
