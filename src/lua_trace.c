@@ -8,6 +8,7 @@
 #include "lua_anonymize.h"
 #include "lua_langsmith.h"
 #include "luajson.h"
+#include "lualossy.h"
 #include "luareplay.h"
 #include "task.h"
 
@@ -20,121 +21,41 @@
 #define TEXT_BYTES ((size_t)64 << 20) /* of one value as JSON */
 #define TEXT_FIRST_BYTES 1000         /* most are smaller: memory is asked for once */
 #define HEADER_BYTES ((size_t)32 << 10)
-#define LOSSY_DEPTH 32
+#define LONGEST_BYTES 4096 /* of a text in a value that has more than TEXT_BYTES */
 
 /* --- Lua values as JSON, whatever they are ----------------------------------------------------------- */
 
-static int l_text_of(lua_State *L)
-{
-    luaL_tolstring(L, 1, NULL);
-    return 1;
-}
-
-/* tostring, or the type's name when that fails. */
-static void put_text_of(lua_State *L, int idx, struct ah_buf *to)
-{
-    size_t n;
-    lua_pushcfunction(L, l_text_of);
-    lua_pushvalue(L, idx);
-    if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) {
-        lua_pop(L, 1);
-        lua_pushstring(L, luaL_typename(L, idx));
-    }
-    const char *p = lua_tolstring(L, -1, &n);
-    ah_json_quote(to, p, n);
-    lua_pop(L, 1);
-}
-
-static void put_lossy(lua_State *L, int idx, struct ah_buf *to, int depth);
-
-static void put_lossy_table(lua_State *L, int idx, struct ah_buf *to, int depth)
-{
-    size_t length = lua_rawlen(L, idx);
-    bool array = ah_luajson_is_array(L, idx) || length > 0;
-    ah_buf_addc(to, array ? '[' : '{');
-    for (size_t i = 1; array && i <= length; i++) {
-        if (i > 1)
-            ah_buf_addc(to, ',');
-        lua_rawgeti(L, idx, (lua_Integer)i);
-        put_lossy(L, lua_gettop(L), to, depth + 1);
-        lua_pop(L, 1);
-    }
-    bool first = true;
-    lua_pushnil(L);
-    while (!array && lua_next(L, idx)) {
-        if (!first)
-            ah_buf_addc(to, ',');
-        first = false;
-        put_text_of(L, lua_gettop(L) - 1, to);
-        ah_buf_addc(to, ':');
-        put_lossy(L, lua_gettop(L), to, depth + 1);
-        lua_pop(L, 1);
-    }
-    if (array)
-        lua_pop(L, 1); /* the nil of a walk that did not begin */
-    ah_buf_addc(to, array ? ']' : '}');
-}
-
-static void put_lossy(lua_State *L, int idx, struct ah_buf *to, int depth)
-{
-    struct ah_error err = {0};
-    size_t before = to->n;
-    luaL_checkstack(L, 8, "a value is nested too deeply to be traced");
-    if (lua_isnil(L, idx) || ah_luajson_is_null(L, idx)) {
-        ah_buf_adds(to, "null");
-    } else if (lua_type(L, idx) == LUA_TTABLE) {
-        bool own_text = luaL_getmetafield(L, idx, "__tostring") != LUA_TNIL;
-        if (own_text)
-            lua_pop(L, 1);
-        if (own_text || depth >= LOSSY_DEPTH)
-            put_text_of(L, idx, to);
-        else
-            put_lossy_table(L, idx, to, depth);
-    } else if (ah_luajson_encode(L, idx, to, NULL, &err) != 0) {
-        ah_err_drop(&err);
-        to->n = before;
-        put_text_of(L, idx, to);
-    }
-}
-
-static void put_value(lua_State *L, int idx, struct ah_buf *to)
-{
-    struct ah_error err = {0};
-    size_t before = to->n;
-    if (ah_luajson_encode(L, idx, to, NULL, &err) == 0)
-        return;
-    ah_err_drop(&err);
-    if (to->failed)
-        return;
-    to->n = before;
-    put_lossy(L, idx, to, 0);
-}
-
 /* The `n` values from stack index `first` as one JSON object: one table with string keys is it; one value and `key`
- * "output" is {"output":value}; else {key:[values...]}. */
-static void put_values(lua_State *L, const char *key, int first, int n, struct ah_buf *to)
+ * "output" is {"output":value}; else {key:[values...]}. False: it has no room for them. */
+static bool try_values(lua_State *L, const char *key, int first, int n, struct ah_buf *to, size_t longest)
 {
-    luaL_checkstack(L, n + 4, "too many values to be traced");
-    bool table = n == 1 && lua_type(L, first) == LUA_TTABLE;
     bool single = n == 1 && strcmp(key, "output") == 0;
-    ah_buf_reserve(to, TEXT_FIRST_BYTES);
-    if (table) {
-        put_value(L, first, to);
-        if (!to->failed && to->n > 0 && to->p[0] == '{')
-            return;
+    if (n == 1 && lua_type(L, first) == LUA_TTABLE) {
+        ah_lualossy_put(L, first, to, longest);
+        if (to->failed || (to->n > 0 && to->p[0] == '{'))
+            return !to->failed;
         ah_buf_clear(to);
     }
     ah_buf_addf(to, "{\"%s\":%s", key, single ? "" : "[");
-    for (int i = 0; i < n; i++) {
-        if (i > 0)
-            ah_buf_addc(to, ',');
-        put_value(L, first + i, to);
+    for (int i = 0; i < n && !to->failed; i++) {
+        ah_buf_adds(to, i > 0 ? "," : "");
+        ah_lualossy_put(L, first + i, to, longest);
     }
     ah_buf_adds(to, single ? "}" : "]}");
-    if (to->failed) { /* larger than any trace may be */
-        ah_buf_clear(to);
-        ah_buf_adds(to, "{\"output\":\"[too large to be traced]\"}");
-    }
+    return !to->failed;
+}
+
+static void put_values(lua_State *L, const char *key, int first, int n, struct ah_buf *to)
+{
+    luaL_checkstack(L, n + 4, "too many values to be traced");
+    ah_buf_reserve(to, TEXT_FIRST_BYTES);
+    if (try_values(L, key, first, n, to, AH_LUALOSSY_WHOLE))
+        return;
+    ah_buf_clear(to);
+    if (try_values(L, key, first, n, to, LONGEST_BYTES))
+        return;
+    ah_buf_clear(to);
+    ah_buf_addf(to, "{\"%s\":\"[larger than %zu bytes as JSON: not traced]\"}", key, to->max);
 }
 
 /* (key, values...) -> the text. */
@@ -207,8 +128,9 @@ static void restore_context(lua_State *L, struct scope *sc)
     sc->run_before = NULL;
 }
 
+/* `words`: what is said of the failure, when that is longer than its message may be. */
 static void leave_scope(lua_State *L, struct scope *sc, const char *outputs, size_t n,
-                        const struct ah_error *failed)
+                        const struct ah_error *failed, const char *words)
 {
     struct scope mine = *sc;
     *sc = (struct scope){.text = sc->text};
@@ -216,7 +138,7 @@ static void leave_scope(lua_State *L, struct scope *sc, const char *outputs, siz
     if (mine.run)
         ah_run_end(mine.run, outputs, n, failed);
     else
-        ah_span_end(mine.span, outputs, n, failed ? failed->message : NULL);
+        ah_span_end(mine.span, outputs, n, failed && !words ? failed->message : words);
     ah_span_unref(mine.span);
 }
 
@@ -244,7 +166,7 @@ static void end_scope(lua_State *L, struct scope *sc, int error)
         ah_err_set(&err, AH_CANCELLED, "Cancelled");
     else
         ah_luax_to_error(L, error, &err);
-    leave_scope(L, sc, NULL, 0, &err);
+    leave_scope(L, sc, NULL, 0, &err, lua_type(L, error) == LUA_TSTRING ? lua_tostring(L, error) : NULL);
     ah_err_drop(&err);
 }
 
@@ -316,14 +238,14 @@ static int k_scope(lua_State *L, int status, lua_KContext first)
     struct ah_error err = {0};
     if (is_failure(L, (int)first, n)) {
         ah_luax_to_error(L, (int)first + 1, &err);
-        leave_scope(L, sc, NULL, 0, &err);
+        leave_scope(L, sc, NULL, 0, &err, NULL);
         ah_err_drop(&err);
         return n;
     }
     ah_buf_clear(&sc->text);
     if (n > 0)
         put_values(L, "output", (int)first, n, &sc->text);
-    leave_scope(L, sc, n > 0 ? sc->text.p : NULL, sc->text.n, NULL);
+    leave_scope(L, sc, n > 0 ? sc->text.p : NULL, sc->text.n, NULL, NULL);
     return n;
 }
 

@@ -232,6 +232,7 @@ struct encoder {
     struct ah_json_writer w;
     struct ah_error *err;
     const void *array_mt;
+    unsigned levels;
 };
 
 static int encode_value(struct encoder *e, int idx, const struct place *at);
@@ -463,8 +464,12 @@ static int encode_table(struct encoder *e, int idx, const struct place *at)
     lua_State *L = e->L;
     struct ah_luajson_member members[SMALL_KEYS_COUNT];
     int top = lua_gettop(L);
-    if (e->w.depth >= AH_JSON_DEPTH)
-        return fail(e, at, AH_INVALID, "nested deeper than 128 levels; does a table contain itself?");
+    if (e->w.depth >= e->levels) {
+        char reason[96];
+        snprintf(reason, sizeof reason, "nested deeper than %u levels; does a table contain itself?",
+                 e->levels);
+        return fail(e, at, AH_INVALID, reason);
+    }
     if (!lua_checkstack(L, 2 * SMALL_KEYS_COUNT + STACK_SLOTS))
         return fail(e, at, AH_MEMORY, "no memory to write this value");
     if (is_marked(e, idx))
@@ -542,7 +547,13 @@ static int encode_value(struct encoder *e, int idx, const struct place *at)
 int ah_luajson_encode(lua_State *L, int idx, struct ah_buf *to, const struct ah_secrets *mask,
                       struct ah_error *err)
 {
-    struct encoder e = {.L = L, .err = err};
+    return ah_luajson_encode_within(L, idx, to, mask, AH_JSON_DEPTH, err);
+}
+
+int ah_luajson_encode_within(lua_State *L, int idx, struct ah_buf *to, const struct ah_secrets *mask,
+                             unsigned levels, struct ah_error *err)
+{
+    struct encoder e = {.L = L, .levels = levels, .err = err};
     size_t start = to->n;
     luaL_checkstack(L, STACK_SLOTS, "JSON");
     idx = lua_absindex(L, idx);

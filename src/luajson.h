@@ -16,6 +16,9 @@ void ah_luajson_push(lua_State *L, struct ah_json v);
  * memory only: `to` must be guarded. nil writes null. After -1 `to` holds what it held before. */
 int ah_luajson_encode(lua_State *L, int idx, struct ah_buf *to, const struct ah_secrets *mask,
                       struct ah_error *err);
+/* The same for a value that will stand inside others: of at most `levels`. */
+int ah_luajson_encode_within(lua_State *L, int idx, struct ah_buf *to, const struct ah_secrets *mask,
+                             unsigned levels, struct ah_error *err);
 /* A named member of a table, its value at `slot` of the stack. */
 struct ah_luajson_member {
     const char *key; /* the table holds it */

@@ -17,7 +17,7 @@ LAYERS = [
     "json sse url multipart unpack dotenv options completion proxy schema strict baggage spantext",
     "op loop child http server store store_* openspan queue live replay trace trace_* config core scripts tracing tty",
     "openai oa* provider responses ratelimit chat chat_* scalekit sk* langsmith ls* tree mcp*",
-    "luax luahttp luajson luapool luanotes luareplay luasecret luatext task script_run",
+    "luax luahttp luajson lualossy luapool luanotes luareplay luasecret luatext task script_run",
     "lua_*",
     "host sandbox runner recipe ext",
     "main cmd cmd_*",
