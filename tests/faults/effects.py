@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # An e-mail is sent by a process that is killed at every fault point in turn, and resumed: the emulator's outbox (in
-# another process) holds it once, or the run says that it does not know; never twice. And each example, killed and
+# another process) holds it once, or the run says that it does not know; never twice: sent by an agent (send, verify)
+# and by a script that calls the tool itself (hand). And each example, killed and
 # resumed, ends as if nothing had happened. TAP on stdout.
-#   tests/faults/effects.py send|verify|examples [long] [EXAMPLE.lua...]
+#   tests/faults/effects.py send|hand|verify|examples [long] [EXAMPLE.lua...]
 # Wants $AGENTHOST with fault points (preset dev). `long`: every point; else every few. Examples: else all of them.
 import json
 import os
@@ -65,16 +66,17 @@ def has_faults():
     return agenthost(home, "run", "-q", "--no-trace", "examples/lua_tool.lua", fault=1).returncode == -signal.SIGKILL
 
 
-def send(url, verify, step, second):
+def send(url, what, step, second):
     """Raises n until the run ends by itself. Returns (points tried, runs that did not know)."""
     n, tried, unsure = 1, 0, 0
+    verify = what == "verify"
+    script = "tests/faults/hand.lua" if what == "hand" else "tests/faults/send.lua"
     if verify:
         env["SEND_VERIFY"] = "yes"
     while True:
         home = os.path.join(top, "home%d" % n)
-        text = "Point%dof%d%s" % (n, step, "V" if verify else "")
-        words = ["run", "-q", "--approve", "auto", "tests/faults/send.lua",
-                 "Send an email to dana@example.com saying " + text]
+        text = "Point%dof%d%s" % (n, step, what)
+        words = ["run", "-q", "--approve", "auto", script, "Send an email to dana@example.com saying " + text]
         done = agenthost(home, *words, fault=n)
         if done.returncode != -signal.SIGKILL:
             if done.returncode != 0:
@@ -152,7 +154,7 @@ def main():
                     "ok" if len(problems) == before else "not ok", number, name, tried), flush=True)
             print("1..%d" % len(names))
         else:
-            tried, unsure = send(url, what == "verify", 1 if what == "send" or long else 3, 5 if long else None)
+            tried, unsure = send(url, what, 1 if what == "send" or long else 3, 5 if long else None)
             if what == "send" and tried < LEAST_POINTS:
                 problems.append("only %d points" % tried)
             print("%s 1 - an e-mail at %d points: once, or %d times not known; never twice" % (
