@@ -25,7 +25,8 @@ static const struct ah_option options[] = {
 struct waiting {
     struct ah_cmd_ctx *ctx;
     int64_t run, seq; /* of the one that was found last */
-    int count;
+    int count, closed;
+    enum ah_store_run_state state; /* of the run */
     bool print;
     char id[AH_UUID_BYTES];
 };
@@ -34,23 +35,26 @@ static int take_run(void *arg, const struct ah_store_run *run)
 {
     struct waiting *w = arg;
     w->run = run->key;
+    w->state = run->state;
     memcpy(w->id, run->id, sizeof w->id);
     return 1;
 }
 
 static int take_question(void *arg, const struct ah_store_approval *a)
 {
-    struct waiting *w = arg;
+    struct waiting *w = arg, owner = {.run = 0};
+    w->closed += a->state != AH_APPROVAL_OPEN;
     if (a->state != AH_APPROVAL_OPEN)
+        return 0;
+    ah_store_run_at(w->ctx->core->store, a->run, take_run, &owner, NULL);
+    if (owner.state == AH_RUN_DONE) /* it came to its end without an answer */
         return 0;
     w->count++;
     w->seq = a->seq;
     w->run = a->run;
-    if (w->print && w->count <= SHOWN_COUNT) {
-        struct waiting owner = {.run = 0};
-        ah_store_run_at(w->ctx->core->store, a->run, take_run, &owner, NULL);
+    w->state = owner.state;
+    if (w->print && w->count <= SHOWN_COUNT)
         fprintf(w->ctx->out, "%s %lld %s\n", owner.id, (long long)a->seq, a->question);
-    }
     return 0;
 }
 
@@ -70,7 +74,11 @@ static int find_question(struct ah_cmd_ctx *ctx, const char *run, const char *se
                          struct ah_error *err)
 {
     struct ah_store *s = ctx->core->store;
-    int64_t number = seq ? strtoll(seq, NULL, 10) : 0, key;
+    char *end = NULL;
+    int64_t number = seq ? strtoll(seq, &end, 10) : 0, key;
+    if (seq && (*end || number <= 0))
+        return ah_err_set(err, AH_INVALID, "'%s' is no number of a call: `agenthost approve` lists them",
+                          seq);
     if (ah_store_run_find(s, run, take_run, w, err) != 0)
         return -1;
     for (key = w->run; key && w->count == 0;) {
@@ -78,6 +86,13 @@ static int find_question(struct ah_cmd_ctx *ctx, const char *run, const char *se
             ah_store_resumed_by(s, key, &key, err) != 0)
             return -1;
     }
+    if (w->count == 0 && number && w->closed)
+        return ah_err_set(err, AH_NOT_FOUND, "somebody has decided about call %s of the run %s", seq, w->id);
+    if (w->count == 0 && number)
+        return ah_err_set(
+            err, AH_NOT_FOUND,
+            "call %s of the run %s does not wait for approval: `agenthost approve` lists what does", seq,
+            w->id);
     if (w->count == 0)
         return ah_err_set(err, AH_NOT_FOUND, "no call of the run %s waits for approval", w->id);
     if (w->count > 1) {
@@ -105,7 +120,8 @@ static int run_approve(struct ah_cmd_ctx *ctx, int argc, char **argv)
         ah_err_set(&err, AH_CONFIG, "somebody else has just decided about this call");
         return ah_cmd_fail(ctx, &err);
     }
-    fprintf(stderr, "%s. To go on: agenthost resume %s\n", deny ? "denied" : "approved", w.id);
+    fprintf(stderr, "%s. %s: agenthost resume %s\n", deny ? "denied" : "approved",
+            w.state == AH_RUN_OPEN ? "The run is going on; should it stop" : "To go on", w.id);
     return 0;
 }
 

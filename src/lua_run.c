@@ -129,7 +129,7 @@ struct finding {
 static int take_decision(void *arg, const struct ah_store_approval *a)
 {
     struct finding *f = arg;
-    if (a->state == AH_APPROVAL_OPEN || strcmp(a->sha256, f->sha256) != 0)
+    if (f->found || !ah_store_approval_holds(a, f->sha256))
         return 0;
     lua_createtable(f->L, 0, 2);
     lua_pushstring(f->L, a->state == AH_APPROVAL_YES ? "yes" : "no");
@@ -140,6 +140,14 @@ static int take_decision(void *arg, const struct ah_store_approval *a)
     }
     f->found = true;
     return 1;
+}
+
+/* Pushes what was decided in the journal about exactly this. */
+static bool push_decision(lua_State *L, const char *sha256)
+{
+    struct finding f = {sha256, L, false};
+    ah_replay_each_approval(ah_lua_of(L)->replay, ah_call_number(call_at(L)), take_decision, &f);
+    return f.found;
 }
 
 /* The question as JSON, masked for the journal; and the hash of exactly what is asked. */
@@ -180,32 +188,86 @@ static void push_answer(lua_State *L, const char *key, const char *text)
     lua_setfield(L, -2, key);
 }
 
+/* A model or another person wrote it: it must not move the cursor over the question, nor show a secret. */
+static const char *shown_text(lua_State *L, const char *text)
+{
+    struct ah_buf *shown = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
+    if (ah_secret_mask(ah_lua_of(L)->core->secrets, text, strlen(text), shown) != 0)
+        luaL_error(L, "the question is too long");
+    if (shown->n)
+        ah_log_plain(shown->p, shown->n);
+    return ah_buf_str(shown);
+}
+
+/* The decision on top was made while the question was open here: this terminal is told. */
+static void say_elsewhere(lua_State *L)
+{
+    int decision = lua_gettop(L);
+    const char *answer = ah_luax_str(L, decision, "answer", "no");
+    const char *reason = ah_luax_str(L, decision, "reason", "");
+    const char *colon = *reason ? ": " : "";
+    fprintf(stderr, "\n%s elsewhere%s%s\n", strcmp(answer, "yes") == 0 ? "approved" : "denied", colon,
+            shown_text(L, reason));
+    lua_pushvalue(L, decision);
+}
+
+/* The question waits in the journal: others can answer it from here on. */
+static int put_question(lua_State *L, struct ah_tty_place *place, struct ah_error *err)
+{
+    struct ah_core *core = ah_lua_of(L)->core;
+    const struct ah_buf *question = write_question(L, place->sha256);
+    struct ah_store_approval row = {.seq = ah_call_number(call_at(L)),
+                                    .asked = ah_clock_wall_us(ah_loop_clock(core->loop)),
+                                    .sha256 = place->sha256,
+                                    .question = ah_buf_str(question)};
+    if (ah_replay_ask(ah_lua_of(L)->replay, &row, err) != 0)
+        return -1;
+    place->run = row.run;
+    place->seq = row.seq;
+    place->store = ah_store_durable(core->store) ? core->store : NULL;
+    return 0;
+}
+
+/* It is not asked any more. False: somebody else has decided before. */
+static bool withdraw(lua_State *L)
+{
+    struct ah_lua *lua = ah_lua_of(L);
+    bool changed;
+    return !lua->replay ||
+           ah_store_decide(lua->core->store, ah_replay_run(lua->replay), ah_call_number(call_at(L)),
+                           AH_APPROVAL_CLOSED, NULL, &changed, NULL) != 0 ||
+           changed;
+}
+
+/* The line was typed, or somebody elsewhere was first. */
 static int k_line(lua_State *L, int status, lua_KContext idx)
 {
     (void)status;
     struct ah_op *op = ah_task_op(L, (int)idx);
+    char sha256[AH_HASH_HEX_BYTES];
     if (!op->done)
         return ah_task_await(L, (int)idx, k_line);
-    if (op->err.kind != AH_NONE)
+    if (op->err.kind != AH_NONE) {
+        if (!ah_lua_of(L)->interrupting) /* an interrupted run comes to it again, and may find it answered */
+            withdraw(L);
         return fail_interrupted(L);
-    push_answer(L, "line", ah_tty_line(op));
+    }
+    const char *line = ah_tty_line(op);
+    bool mine = line && withdraw(L);
+    write_question(L, sha256);
+    if (!mine && push_decision(L, sha256))
+        say_elsewhere(L);
+    else
+        push_answer(L, "line", line ? line : "");
     return finish(L, true);
 }
 
-/* The question waits in the journal, and the run for its answer. */
-static int ask_later(lua_State *L, struct ah_replay *r, const char *sha256, const struct ah_buf *question)
+/* The run waits for the answer to a question that is in the journal. */
+static int wait_for_answer(lua_State *L)
 {
     struct ah_error err = {0};
-    struct ah_core *core = ah_lua_of(L)->core;
     char tool[100] = "a call";
     int64_t number = ah_call_number(call_at(L));
-    struct ah_store_approval row = {.run = ah_replay_run(r),
-                                    .seq = number,
-                                    .asked = ah_clock_wall_us(ah_loop_clock(core->loop)),
-                                    .sha256 = sha256,
-                                    .question = ah_buf_str(question)};
-    if (ah_store_ask(core->store, &row, &err) != 0)
-        return ah_luax_fail(L, &err);
     if (lua_getfield(L, 1, "tool") == LUA_TSTRING)
         snprintf(tool, sizeof tool, "%s", lua_tostring(L, -1));
     const char *id = ah_run_id(ah_task_run(L));
@@ -215,21 +277,29 @@ static int ask_later(lua_State *L, struct ah_replay *r, const char *sha256, cons
     return park(L, &err);
 }
 
-/* What the terminal shows. A model wrote part of it: it must not move the cursor over the question, nor show a secret. */
-static const char *text_of(lua_State *L)
+/* `here`: the person at the terminal. */
+static int ask(lua_State *L, bool here, bool waited)
 {
-    const char *text = ah_luax_str(L, 2, "text", "Allow it? ");
-    struct ah_buf *shown = ah_luax_guard_buf(L, AH_SERVER_BODY_BYTES);
-    if (ah_secret_mask(ah_lua_of(L)->core->secrets, text, strlen(text), shown) != 0)
-        luaL_error(L, "the question is too long");
-    if (shown->n)
-        ah_log_plain(shown->p, shown->n);
-    return ah_buf_str(shown);
+    struct ah_tty_place place = {0};
+    struct ah_error err = {0};
+    struct ah_op *op = NULL;
+    bool asked = put_question(L, &place, &err) == 0;
+    if (asked && push_decision(L, place.sha256)) {
+        withdraw(L); /* the older question was answered just before this one took its place */
+        return finish(L, waited);
+    }
+    if (here)
+        op = ah_tty_ask(ah_lua_of(L)->core->loop, shown_text(L, ah_luax_str(L, 2, "text", "Allow it? ")),
+                        &place);
+    if (!op)
+        return asked ? wait_for_answer(L) : ah_luax_fail(L, &err);
+    ah_err_drop(&err); /* a person who is here can be asked without a journal */
+    ah_luareplay_waits(L, AT_GUARD);
+    return k_line(L, LUA_OK, ah_task_push_op(L, op));
 }
 
 static int k_approval(lua_State *L, int status, lua_KContext idx)
 {
-    struct ah_replay *r = ah_lua_of(L)->replay;
     char sha256[AH_HASH_HEX_BYTES];
     (void)status;
     if (idx && !ah_task_op(L, (int)idx)->done)
@@ -238,23 +308,15 @@ static int k_approval(lua_State *L, int status, lua_KContext idx)
         return ah_luareplay_results(L, call_at(L));
     if (ah_lua_of(L)->interrupting)
         return fail_interrupted(L);
-    struct ah_buf *question = write_question(L, sha256);
-    struct finding f = {sha256, L, false};
-    ah_replay_each_approval(r, ah_call_number(call_at(L)), take_decision, &f);
-    if (f.found)
-        return finish(L, idx != 0);
     const char *mode = mode_of(L);
+    write_question(L, sha256);
+    if (push_decision(L, sha256))
+        return finish(L, idx != 0);
     if (strcmp(mode, "auto") == 0) {
         push_answer(L, "answer", "yes");
         return finish(L, idx != 0);
     }
-    if (strcmp(mode, "deny") == 0 || !has_terminal(L))
-        return ask_later(L, r, sha256, question);
-    struct ah_op *op = ah_tty_ask(ah_lua_of(L)->core->loop, text_of(L));
-    if (!op)
-        return ask_later(L, r, sha256, question);
-    ah_luareplay_waits(L, AT_GUARD);
-    return k_line(L, LUA_OK, ah_task_push_op(L, op));
+    return ask(L, strcmp(mode, "deny") != 0 && has_terminal(L), idx != 0);
 }
 
 /* approval(question, { mode, text }): { answer = "yes" | "no", reason }, or { line } from the terminal. */

@@ -522,6 +522,16 @@ int ah_replay_load(struct ah_replay *r, int64_t run, struct ah_error *err)
     return rc;
 }
 
+int ah_replay_ask(struct ah_replay *r, struct ah_store_approval *row, struct ah_error *err)
+{
+    bool changed;
+    row->run = r->run;
+    int rc = ah_store_ask(r->core->store, row, err);
+    for (size_t i = 0; rc == 0 && i < r->chain_count; i++)
+        rc = ah_store_decide(r->core->store, r->chain[i], row->seq, AH_APPROVAL_CLOSED, NULL, &changed, err);
+    return rc;
+}
+
 void ah_replay_each_approval(struct ah_replay *r, int64_t call,
                              int (*fn)(void *arg, const struct ah_store_approval *a), void *arg)
 {

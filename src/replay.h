@@ -53,6 +53,9 @@ void ah_replay_close(struct ah_replay *r, const char *why);
 const char *ah_replay_closed(const struct ah_replay *r); /* NULL: it can */
 
 int64_t ah_replay_run(const struct ah_replay *r); /* whose notes are written: its key */
+/* The question waits in the journal from here on, as this run's (row->run is filled in); and no more as one of the runs
+ * before, under the same number. */
+int ah_replay_ask(struct ah_replay *r, struct ah_store_approval *row, struct ah_error *err);
 /* The approvals that were asked for under this call's number, in this run and those it goes on from. */
 void ah_replay_each_approval(struct ah_replay *r, int64_t call,
                              int (*fn)(void *arg, const struct ah_store_approval *a), void *arg);

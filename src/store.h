@@ -250,7 +250,12 @@ int ah_store_claim(struct ah_store *s, int64_t run, int64_t by, bool *got, struc
 /* The run that goes on from it; 0: none. */
 int ah_store_resumed_by(struct ah_store *s, int64_t run, int64_t *by, struct ah_error *err);
 
-enum ah_approval_state { AH_APPROVAL_OPEN, AH_APPROVAL_YES, AH_APPROVAL_NO };
+enum ah_approval_state {
+    AH_APPROVAL_OPEN,
+    AH_APPROVAL_YES,
+    AH_APPROVAL_NO,
+    AH_APPROVAL_CLOSED /* nobody is asked any more: answered at its terminal, or asked anew by a run that goes on */
+};
 struct ah_store_approval {
     int64_t run, seq;     /* seq: the number of the call that asked (replay.h) */
     int64_t asked;        /* wall microseconds */
@@ -260,9 +265,11 @@ struct ah_store_approval {
     const char *reason; /* "" = none */
     int64_t decided;    /* 0: not yet */
 };
+/* It is a decision, and about exactly this. */
+bool ah_store_approval_holds(const struct ah_store_approval *a, const char *sha256);
 /* A question that waits for a person. Asked again: the same keeps its answer, a changed one loses it. */
 int ah_store_ask(struct ah_store *s, const struct ah_store_approval *a, struct ah_error *err);
-/* Only an open one can be decided: *changed. */
+/* Only an open one can be decided, by one: *changed. */
 int ah_store_decide(struct ah_store *s, int64_t run, int64_t seq, enum ah_approval_state state,
                     const char *reason, bool *changed, struct ah_error *err);
 /* Newest first. run 0: of all runs; seq 0: all; limit 0: 1000. */

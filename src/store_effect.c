@@ -38,9 +38,14 @@ int ah_store_resumed_by(struct ah_store *s, int64_t run, int64_t *by, struct ah_
 
 /* --- approvals ------------------------------------------------------------------------------------ */
 
+bool ah_store_approval_holds(const struct ah_store_approval *a, const char *sha256)
+{
+    return (a->state == AH_APPROVAL_YES || a->state == AH_APPROVAL_NO) && strcmp(a->sha256, sha256) == 0;
+}
+
 int ah_store_ask(struct ah_store *s, const struct ah_store_approval *a, struct ah_error *err)
 {
-    int rc = ah_sql_begin(s);
+    int rc = ah_sql_begin_wait(s);
     if (rc == SQLITE_OK) { /* the same question keeps its answer; another one under its number begins anew */
         rc = ah_sql_once(
             s, ah_sql_prepare(
@@ -57,7 +62,7 @@ int ah_store_ask(struct ah_store *s, const struct ah_store_approval *a, struct a
 int ah_store_decide(struct ah_store *s, int64_t run, int64_t seq, enum ah_approval_state state,
                     const char *reason, bool *changed, struct ah_error *err)
 {
-    int rc = ah_sql_begin(s);
+    int rc = ah_sql_begin_wait(s);
     *changed = false;
     if (rc == SQLITE_OK) {
         rc = ah_sql_once(s, ah_sql_prepare(s,
@@ -75,12 +80,12 @@ int ah_store_approvals(struct ah_store *s, int64_t run, int64_t seq, int limit,
                        int (*fn)(void *arg, const struct ah_store_approval *a), void *arg,
                        struct ah_error *err)
 {
-    sqlite3_stmt *st =
-        ah_sql_prepare(s,
-                       "SELECT run, seq, asked, sha256, question, state, reason, decided FROM approval"
-                       " WHERE (?1 = 0 OR run = ?1) AND (?2 = 0 OR seq = ?2) ORDER BY asked DESC"
-                       " LIMIT ?3",
-                       "iii", run, seq, (int64_t)(limit > 0 ? limit : 1000));
+    char text[250]; /* by the key where it is known: a question that is open is looked at again and again */
+    snprintf(text, sizeof text,
+             "SELECT run, seq, asked, sha256, question, state, reason, decided FROM approval"
+             " WHERE %s AND %s ORDER BY asked DESC LIMIT ?3",
+             run ? "run = ?1" : "?1 = 0", seq ? "seq = ?2" : "?2 = 0");
+    sqlite3_stmt *st = ah_sql_prepare(s, text, "iii", run, seq, (int64_t)(limit > 0 ? limit : 1000));
     int rc = st ? SQLITE_ROW : sqlite3_extended_errcode(s->db);
     s->reading++;
     while (rc == SQLITE_ROW && (rc = sqlite3_step(st)) == SQLITE_ROW) {

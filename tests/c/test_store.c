@@ -1102,6 +1102,57 @@ static void checkpoints_off_the_loop(void **state)
     ah_store_close(s);
 }
 
+/* --- approvals */
+
+static int take_state(void *arg, const struct ah_store_approval *a)
+{
+    int *state = arg;
+    *state = (int)a->state + (ah_store_approval_holds(a, "aa") ? 100 : 0);
+    return 0;
+}
+
+static int approval_state(struct ah_store *s, int64_t run, int64_t seq)
+{
+    int state = -1;
+    assert_int_equal(ah_store_approvals(s, run, seq, 0, take_state, &state, NULL), 0);
+    return state;
+}
+
+static bool decide(struct ah_store *s, int64_t run, int64_t seq, enum ah_approval_state state)
+{
+    bool changed;
+    assert_int_equal(ah_store_decide(s, run, seq, state, "because", &changed, NULL), 0);
+    return changed;
+}
+
+static void one_answer_a_question(void **state)
+{
+    (void)state;
+    struct ah_store *s = open_store(), *other = open_store();
+    int64_t run = begin_run(s, "asks", NULL);
+    struct ah_store_approval a = {.run = run, .seq = 7, .asked = 1, .sha256 = "aa", .question = "{}"};
+    assert_int_equal(ah_store_ask(s, &a, NULL), 0);
+    a.seq = 8;
+    assert_int_equal(ah_store_ask(s, &a, NULL), 0);
+    assert_int_equal(approval_state(other, run, 7), AH_APPROVAL_OPEN);
+    assert_true(decide(other, run, 7, AH_APPROVAL_NO)); /* the first one wins */
+    assert_false(decide(s, run, 7, AH_APPROVAL_CLOSED));
+    assert_int_equal(approval_state(s, run, 7), 100 + AH_APPROVAL_NO);
+    assert_true(decide(s, run, 8, AH_APPROVAL_CLOSED)); /* and what is closed is no decision */
+    assert_false(decide(other, run, 8, AH_APPROVAL_YES));
+    assert_int_equal(approval_state(other, run, 8), AH_APPROVAL_CLOSED);
+    assert_int_equal(approval_state(s, run, 9), -1);
+    assert_int_equal(approval_state(s, run + 1, 7), -1);
+    a.seq = 7; /* the same question keeps its answer, another one begins anew */
+    assert_int_equal(ah_store_ask(s, &a, NULL), 0);
+    assert_int_equal(approval_state(s, run, 7), 100 + AH_APPROVAL_NO);
+    a.sha256 = "bb";
+    assert_int_equal(ah_store_ask(s, &a, NULL), 0);
+    assert_int_equal(approval_state(s, run, 7), AH_APPROVAL_OPEN);
+    ah_store_close(other);
+    ah_store_close(s);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, new_dir, remove_dir)
@@ -1136,6 +1187,7 @@ int main(void)
         TEST(push_local_run),
         TEST(gc_keeps_what_waits),
         TEST(finds_runs),
+        TEST(one_answer_a_question),
         TEST(checkpoints_off_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,15 +1,15 @@
 """Runs a program on a terminal of its own, or in pipes, and sends signals when it has said something.
 
 on_pty.py pty|pipe OUT [TEXT SIGNAL]... -- PROGRAM WORDS
-When TEXT is in what was said, SIGNAL (INT, TERM, ^C typed on the terminal, or >LINE, a line typed there) is sent; then
-the next pair. All that was
-said goes to OUT (stdout and stderr together). Leaves with the program's exit code, 128 + N when a signal killed it, 124
-after 30 s.
+When TEXT is in what was said, SIGNAL (INT, TERM, ^C typed on the terminal, >LINE, a line typed there, or !COMMAND, which
+sh runs beside it and whose words are said, too) is sent; then the next pair. All that was said goes to OUT (stdout and
+stderr together). Leaves with the program's exit code, 128 + N when a signal killed it, 124 after 30 s.
 """
 import os
 import pty
 import select
 import signal
+import subprocess
 import sys
 import time
 
@@ -50,6 +50,9 @@ while True:
         kind = steps.pop(0)[1]
         if kind.startswith(">"):
             os.write(fd, kind[1:].encode() + b"\n")
+        elif kind.startswith("!"):
+            said += subprocess.run(["sh", "-c", kind[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, timeout=20).stdout
         elif kind == "^C":
             os.write(fd, b"\x03")
         else:

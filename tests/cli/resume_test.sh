@@ -538,6 +538,126 @@ run resume last -q --approve auto
 want_code 0
 is "sent" "$(sent Juniper)" 1
 
+# at_terminal TEXT ACTION... : the mail agent, with words of its own, on a terminal.
+at_terminal() {
+  words=$1
+  shift
+  write_agent mail.lua
+  python3 "$HERE/on_pty.py" pty err "$@" -- "$AGENTHOST" run -q mail.lua "$words" || code=$?
+  cat err >>said
+}
+
+begin "a question that is open at a terminal is answered from another one: the run goes on, the mail is sent once"
+at_terminal "Send an email to dana@example.com saying Nectarine" "in this run?" "!'$AGENTHOST' approve; '$AGENTHOST' approve last"
+want_code 0
+want_err '"tool":"gmail_send_message"}'
+want_err "approved. The run is going on; should it stop: agenthost resume $(run_id)"
+once_err "approved elsewhere"
+is "asked once" "$(grep -c "wants to run" err)" 1
+is "sent once" "$(sent Nectarine)" 1
+run approve
+want_err "no call waits for approval"
+run approve last
+want_code 2
+
+begin "denied from another terminal: the model is told why, nothing is sent, and words of a terminal stay words"
+at_terminal "Send an email to dana@example.com saying Olive" "in this run?" "!'$AGENTHOST' approve last --deny \"\$(printf 'not \\033[2Jbefore Monday')\""
+want_code 0
+once_err "denied elsewhere: not ?[2Jbefore Monday"
+is "nothing was sent" "$(sent Olive)" 0
+is "asked once" "$(grep -c "wants to run" err)" 1
+
+begin "both answer: the other terminal was first, and what is typed then counts for nothing"
+at_terminal "Send an email to dana@example.com saying Papaya" "in this run?" "!'$AGENTHOST' approve last --deny no" "denied. " ">y"
+want_code 0
+once_err "denied elsewhere: no"
+is "nothing was sent" "$(sent Papaya)" 0
+
+begin "both answer: this terminal was first, and the other one is told"
+cat >slow.lua <<'LUA'
+local agent, testing, task = require "agent", require "agent.testing", require "host.task"
+local pay = agent.tool { name = "pay", description = "d", class = "unsafe", run = function()
+  io.stderr:write "PAYING\n"
+  task.sleep(3)
+  return "paid"
+end }
+return agent { model = testing.model { testing.call("pay", {}), "done" }, tools = { pay }, prompt = "p", input = "go" }
+LUA
+python3 "$HERE/on_pty.py" pty err "in this run?" "!'$AGENTHOST' approve >listed" "in this run?" ">y" \
+  PAYING "!'$AGENTHOST' approve last \$(cut -d' ' -f2 listed) --deny no; echo code \$?; '$AGENTHOST' approve last; '$AGENTHOST' approve" \
+  -- "$AGENTHOST" run -q slow.lua || code=$?
+want_code 0
+want_err "somebody has decided about call $(cut -d' ' -f2 listed) of the run $(run_id)"
+want_err "code 2"
+want_err "no call of the run $(run_id) waits for approval"
+want_err "no call waits for approval"
+not_err elsewhere
+is "done once" "$(grep -c PAYING err)" 1
+
+begin "a number that no open question has is refused, and the question stays open"
+at_terminal "Send an email to dana@example.com saying Ugli" "in this run?" \
+  "!'$AGENTHOST' approve last 9999; echo code \$?; '$AGENTHOST' approve last x; echo code \$?; '$AGENTHOST' approve last -1" "-1" ">n"
+want_code 0
+want_err "call 9999 of the run $(run_id) does not wait for approval"
+want_err "'x' is no number of a call"
+is "both refused" "$(grep -c "code 2" err)" 2
+not_err elsewhere
+is "nothing was sent" "$(sent Ugli)" 0
+
+begin "other tasks go on while a question is open; the next question is one of its own"
+cat >ticks.lua <<'LUA'
+local agent, testing, task = require "agent", require "agent.testing", require "host.task"
+local pay = agent.tool { name = "pay", description = "d", class = "unsafe", run = function(a) return "paid " .. a.to end,
+  parameters = { type = "object", properties = { to = { type = "string" } } } }
+local ticking = task.spawn(function()
+  for i = 1, 1000 do
+    task.sleep(0.05)
+    io.stderr:write("TICK ", i, "\n")
+  end
+end)
+local result = agent { tools = { pay }, prompt = "p", input = "go",
+  model = testing.model { { testing.call("pay", { to = "ann" }), testing.call("pay", { to = "bob" }) }, "done" } }:run()
+ticking:cancel()
+for _, m in ipairs(result.messages) do if m.role == "tool" then print("TOOL " .. m.content) end end
+LUA
+python3 "$HERE/on_pty.py" pty err "TICK 15" "!'$AGENTHOST' approve last" "to: bob" ">n" -- "$AGENTHOST" run -q ticks.lua || code=$?
+want_code 0
+once_err "approved elsewhere"
+want_err "TOOL paid ann"
+not_err "TOOL paid bob"
+
+begin "killed while its question is open: the run is approved, resumed, and sends once"
+at_terminal "Send an email to dana@example.com saying Rhubarb" "in this run?" KILL
+want_code 137
+run approve
+want_out Rhubarb
+run approve last
+want_code 0
+want_err "approved. To go on: agenthost resume $(run_id)"
+run resume last -q
+want_code 0
+is "sent once" "$(sent Rhubarb)" 1
+
+begin "killed while its question is open, and resumed: the question waits once, in the newest run"
+at_terminal "Send an email to dana@example.com saying Sorrel" "in this run?" KILL
+killed=$(run_id)
+code=0
+python3 "$HERE/on_pty.py" pty err "in this run?" "!'$AGENTHOST' approve >listed; '$AGENTHOST' approve $killed" -- "$AGENTHOST" resume -q last || code=$?
+want_code 0
+is "one waits" "$(wc -l <listed | tr -d ' ')" 1
+check "in the newest run" grep -q "^$(run_id) " listed
+once_err "approved elsewhere"
+is "sent once" "$(sent Sorrel)" 1
+run approve
+want_err "no call waits for approval"
+
+begin "a decision about something else is none"
+at_terminal "Send an email to dana@example.com saying Tamarind" "in this run?" \
+  "!python3 -c 'import sqlite3; db = sqlite3.connect(\"home/journal.db\"); db.execute(\"update approval set state = 1, sha256 = 7\"); db.commit()'; sleep 1; echo LOOKED" LOOKED ">n"
+want_code 0
+not_err elsewhere
+is "nothing was sent" "$(sent Tamarind)" 0
+
 begin "a list that is half read goes on behind what was read: no page is asked for twice, no item comes twice"
 reset_emulator
 for name in one two three; do

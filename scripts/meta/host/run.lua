@@ -17,9 +17,10 @@
 ---@class host.run
 local run = {}
 
----Asks a person whether a call may be made. Looks for a decision about exactly this question in the journal; else asks at
----the terminal; else leaves the question in the journal and stops the run (kind needs_approval, exit code 10) when
----nothing else of it goes on. nil, err: the run was interrupted.
+---Asks a person whether a call may be made. Looks for a decision about exactly this question in the journal; else leaves
+---the question there and asks at the terminal, until a line is typed or `agenthost approve` has decided; without a
+---terminal stops the run (kind needs_approval, exit code 10) when nothing else of it goes on. nil, err: the run was
+---interrupted.
 ---@async
 ---@param question host.run.Question
 ---@param opts? { mode?: "ask"|"auto"|"deny"|"unsafe-only", text?: string } # text: what the terminal shows
