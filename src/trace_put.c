@@ -2,13 +2,15 @@
  * was not looked through for registered secrets, unless it is ours. */
 #include "trace_put.h"
 
+#include "limits.h"
 #include "loop.h"
 #include "secret.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ISO_DIGITS 20 /* where the six digits begin */
+#define ISO_DIGITS 20                  /* where the six digits begin */
+#define DEEP_COUNT (AH_JSON_DEPTH - 8) /* levels: what a value is put into has some, too */
 
 /* --- small things -------------------------------------------------------------------------------- */
 
@@ -132,12 +134,36 @@ void ah_trace_put_text(struct ah_trace *t, const char *text)
     ah_trace_put_str(t, text, strlen(text));
 }
 
-/* A JSON value. A mask inside a number makes it no JSON: then its text is kept as a string. */
+/* Would it be too deep for readers once it is inside an event, and that inside a request? Few brackets need no look at
+ * the levels. */
+bool ah_trace_is_deep(const char *p, size_t n)
+{
+    const char *at = p, *end = p + n;
+    int closed = 0, depth = 0;
+    for (; closed <= DEEP_COUNT && (at = memchr(at, '}', (size_t)(end - at))) != NULL; at++)
+        closed++;
+    for (at = p; closed <= DEEP_COUNT && (at = memchr(at, ']', (size_t)(end - at))) != NULL; at++)
+        closed++;
+    bool text = false;
+    for (at = p; closed > DEEP_COUNT && at < end && depth <= DEEP_COUNT; at++) {
+        if (text && *at == '\\')
+            at++;
+        else if (*at == '"')
+            text = !text;
+        else if (!text)
+            depth += *at == '{' || *at == '[' ? 1 : *at == '}' || *at == ']' ? -1 : 0;
+    }
+    return depth > DEEP_COUNT;
+}
+
+/* A JSON value. A mask inside a number makes it no JSON: then its text is kept as a string, and so is that of a value
+ * that is too deep. */
 void ah_trace_put_json(struct ah_trace *t, const char *json, size_t n, bool object)
 {
     const char *p = ah_trace_mask(t, json, &n);
-    if (p != json && ah_json_check(p, n, 0, NULL, NULL) != 0) {
-        ah_store_puts(t->store, object ? "{\"masked\":" : "");
+    bool deep = ah_trace_is_deep(p, n);
+    if (deep || (p != json && ah_json_check(p, n, 0, NULL, NULL) != 0)) {
+        ah_store_puts(t->store, !object ? "" : deep ? "{\"deep\":" : "{\"masked\":");
         ah_store_put_str(t->store, p, n);
         ah_store_puts(t->store, object ? "}" : "");
     } else if (object) {

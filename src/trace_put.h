@@ -90,6 +90,8 @@ const char *ah_trace_mask(struct ah_trace *t, const char *p, size_t *n);
 /* Into the event that is begun, masked: a string, ... */
 void ah_trace_put_str(struct ah_trace *t, const char *text, size_t n);
 void ah_trace_put_text(struct ah_trace *t, const char *text);
+/* Would this JSON be too deep to be read once it is inside an event? Then it is kept as a text. */
+bool ah_trace_is_deep(const char *p, size_t n);
 /* ... a JSON value, `object`: one whose long texts become blobs, ... */
 void ah_trace_put_json(struct ah_trace *t, const char *json, size_t n, bool object);
 /* ... members, behind `comma`, an array of `items`, an object of `members`. */

@@ -111,7 +111,7 @@ struct ah_span *ah_trace_new_span(struct ah_run *run, const struct ah_span *pare
                           .dotted = texts + name_n + 1,
                           .dotted_n = dotted_n,
                           .tags.max = AH_TRACE_SMALL_BYTES,
-                          .events.max = AH_TRACE_SMALL_BYTES,
+                          .events.max = AH_TRACE_MASKED_BYTES,
                           .usage.max = AH_TRACE_SMALL_BYTES,
                           .attachments.max = AH_TRACE_MASKED_BYTES};
     run->refs++;
@@ -298,14 +298,21 @@ void ah_span_event_with(struct ah_span *span, const char *name, const char *json
         return;
     char iso[AH_CLOCK_ISO_BYTES];
     ah_trace_put_iso(span->run->trace, ah_trace_now(span->run->trace), iso);
+    size_t before = span->events.n;
     ah_buf_adds(&span->events, span->events.n ? ",{\"name\":" : "{\"name\":");
     ah_json_quote(&span->events, name, strlen(name));
     ah_buf_addf(&span->events, ",\"time\":\"%s\"", iso);
     if (json && n) {
-        ah_buf_adds(&span->events, ",\"kwargs\":");
-        ah_buf_add(&span->events, json, n);
+        bool deep = ah_trace_is_deep(json, n);
+        ah_buf_adds(&span->events, deep ? ",\"kwargs\":{\"deep\":" : ",\"kwargs\":");
+        if (deep)
+            ah_json_quote(&span->events, json, n);
+        else
+            ah_buf_add(&span->events, json, n);
+        ah_buf_adds(&span->events, deep ? "}" : "");
     }
-    ah_buf_addc(&span->events, '}');
+    if (ah_buf_addc(&span->events, '}') != 0) /* half an event would make the whole span unreadable */
+        span->events.n = before;
 }
 
 int ah_span_attach(struct ah_span *span, const char *name, const char *type, const char *p, size_t n)

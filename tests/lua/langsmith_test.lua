@@ -257,4 +257,14 @@ t.test("a wait can be given up", function()
   t.err("timeout", task.timeout(0.05, langsmith.verify, UNKNOWN, 60))
 end)
 
+t.test("a huge event costs nobody the span", function()
+  local id
+  trace.span("huge event", function()
+    id = trace.current().id
+    trace.event("e", { text = ("x"):rep(17000000) })
+  end)
+  assert(trace.flush(60))
+  t.eq(assert(langsmith.read_run(id)).name, "huge event")
+end)
+
 t.done()
