@@ -561,10 +561,10 @@ run approve last
 want_code 2
 
 begin "denied from another terminal: the model is told why, nothing is sent, and words of a terminal stay words"
-at_terminal "Send an email to dana@example.com saying Olive" "in this run?" "!'$AGENTHOST' approve last --deny \"\$(printf 'not \\033[2Jbefore Monday')\""
+at_terminal "Send an email to dana@example.com saying Wineberry" "in this run?" "!'$AGENTHOST' approve last --deny \"\$(printf 'not \\033[2Jbefore Monday')\""
 want_code 0
 once_err "denied elsewhere: not ?[2Jbefore Monday"
-is "nothing was sent" "$(sent Olive)" 0
+is "nothing was sent" "$(sent Wineberry)" 0
 is "asked once" "$(grep -c "wants to run" err)" 1
 
 begin "both answer: the other terminal was first, and what is typed then counts for nothing"
