@@ -1,4 +1,4 @@
-/* MCP's messages, written and read. Called by mcp.c and lua_mcp.c. Must not wait and must not decide what a server may
+/* MCP's messages, written and read. Called by mcp*.c and lua_mcp.c. Must not wait and must not decide what a server may
  * do: it only knows the shapes. */
 #include "mcpwire.h"
 

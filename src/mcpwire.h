@@ -1,4 +1,4 @@
-/* The Model Context Protocol's messages: JSON-RPC out and in, header values, defaults of forms. Pure, for mcp.c. Facts:
+/* The Model Context Protocol's messages: JSON-RPC out and in, header values, defaults of forms. Pure, for mcp*.c. Facts:
  * spec/openai-api.md 8. Two eras: "legacy" (up to 2025-11-25: handshake, sessions) and "modern" (2026-07-28: each
  * request says who we are). */
 #ifndef AH_MCPWIRE_H

@@ -38,6 +38,7 @@ PRIVATE = {  # our own headers that only the files of one unit share
     "store_sql": "store store_*",
     "trace_put": "trace trace_*",
     "lssend_batch": "lssend lssend_*",
+    "mcp_call": "mcp mcp_*",
 }
 LUA_HEADERS = r"(lua|lauxlib|lualib)\.h"
 LUA_LAYER = 4
