@@ -9,6 +9,7 @@
 #include "secret.h"
 #include "shapes.h"
 #include "tracing.h"
+#include "tree.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,14 +53,14 @@ static void put_duration(const struct ah_store_run *run, char *out, size_t size)
 
 static void print_row(FILE *out, const struct ah_store_run *run, const char *delivery, const char *note)
 {
-    char started[AH_COLUMNS_TIME_BYTES], duration[32], tokens[32] = "-", cost[32] = "-";
+    char started[AH_COLUMNS_TIME_BYTES], duration[32], tokens[32] = "-", cost[AH_TREE_MONEY_BYTES] = "-";
     ah_cmd_columns_time(run->started, started);
     put_duration(run, duration, sizeof duration);
     if (run->totals.model_calls)
         snprintf(tokens, sizeof tokens, "%lld",
                  (long long)(run->totals.input_tokens + run->totals.output_tokens));
     if (run->totals.cost_known)
-        snprintf(cost, sizeof cost, "$%.4f", run->totals.cost);
+        ah_tree_money(run->totals.cost, cost);
     ah_cmd_columns_cell(out, run->id + strlen(run->id) - SHORT_N, SHORT_N);
     ah_cmd_columns_cell(out, run->name, 24);
     ah_cmd_columns_cell(out, *run->identifier ? run->identifier : "-", 16);

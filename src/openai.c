@@ -752,6 +752,8 @@ static void end_span(struct call *c, const struct ah_error *failed, bool cancell
     if (!failed && (c->pub.has_usage || c->pub.cost >= 0))
         ah_span_usage(c->span, c->pub.usage_metadata.p, c->pub.usage_metadata.n, c->pub.tokens.input,
                       c->pub.tokens.output, c->pub.cost);
+    else if (failed && (failed->status >= 400 || failed->attempts == 0))
+        ah_span_refused(c->span); /* an error's status, or it was never sent */
     ah_span_end(c->span, has ? outputs.p : NULL, has ? outputs.n : 0,
                 cancelled ? "Cancelled"
                 : failed  ? text

@@ -94,7 +94,7 @@ bool ah_run_traced(const struct ah_run *run);
 struct ah_run_totals {
     int64_t input_tokens, output_tokens, model_calls, tool_calls, errors;
     double cost;     /* USD */
-    bool cost_known; /* of every model call */
+    bool cost_known; /* of every model call that was not refused; false: none, or one is unknown */
 };
 const struct ah_run_totals *ah_run_totals(const struct ah_run *run);
 
@@ -141,6 +141,8 @@ void ah_span_event_with(struct ah_span *span, const char *name, const char *json
  * outputs.usage_metadata and extra.metadata.usage_metadata at the end. */
 void ah_span_usage(struct ah_span *span, const char *usage_metadata, size_t n, int64_t input_tokens,
                    int64_t output_tokens, double cost);
+/* The service refused this model call: it makes the run's cost no unknown one. */
+void ah_span_refused(struct ah_span *span);
 /* A file that belongs to it: sent as a part of its own. -1: the name holds a dot, quote or backslash, or it is
  * larger than AH_ATTACHMENT_BYTES. */
 #define AH_ATTACHMENT_BYTES ((size_t)16 << 20)

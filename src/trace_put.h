@@ -46,6 +46,7 @@ struct ah_span {
     struct ah_buf inputs;              /* JSON object that replaces the start's; empty = none */
     int64_t input_tokens, output_tokens;
     double cost;
+    bool refused; /* a model call that its service did not do: costs nothing */
 };
 
 struct ah_run {
@@ -58,6 +59,7 @@ struct ah_run {
     char *above; /* dotted_order of a parent elsewhere, or NULL */
     char *example;
     bool sampled, wanted, kept_local; /* wanted: it would be sent, as far as its start says */
+    bool unpriced;                    /* a model call costs nobody knows how much */
     bool shown;                       /* a span ended without a cleaner: it may have been sent */
     int64_t began_us;                 /* by a clock that nobody sets */
     struct ah_trace_cleaner *cleaner;

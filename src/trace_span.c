@@ -160,8 +160,9 @@ static void count_span(struct ah_span *s, bool failed)
     sum->output_tokens += s->output_tokens;
     if (s->cost > 0)
         sum->cost += s->cost;
-    if (s->type == AH_SPAN_LLM) {
-        sum->cost_known = s->cost >= 0 && (sum->cost_known || sum->model_calls == 0);
+    if (s->type == AH_SPAN_LLM || s->type == AH_SPAN_EMBEDDING) {
+        s->run->unpriced |= s->cost < 0 && !s->refused;
+        sum->cost_known = !s->run->unpriced && (s->cost >= 0 || sum->cost_known);
         sum->model_calls++;
     }
 }
@@ -346,4 +347,10 @@ void ah_span_usage(struct ah_span *span, const char *usage_metadata, size_t n, i
     span->input_tokens = input_tokens;
     span->output_tokens = output_tokens;
     span->cost = cost;
+}
+
+void ah_span_refused(struct ah_span *span)
+{
+    if (ah_trace_is_open(span))
+        span->refused = true;
 }

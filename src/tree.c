@@ -211,14 +211,25 @@ static void put_time(struct ah_buf *b, const struct node *n)
         ah_buf_addf(b, "%3d:%02d m", (int)(s / 60), (int)s % 60);
 }
 
+void ah_tree_money(double usd, char out[AH_TREE_MONEY_BYTES])
+{
+    if (usd > 0 && usd < 0.00005)
+        snprintf(out, AH_TREE_MONEY_BYTES, "<$0.0001");
+    else
+        snprintf(out, AH_TREE_MONEY_BYTES, "$%.4f", usd);
+}
+
 static void put_numbers(struct ah_buf *b, const struct node *n)
 {
     if (n->input >= 0 && n->llm)
         ah_buf_addf(b, "  %lld+%lld tok", (long long)n->input, (long long)n->output);
     else if (n->input >= 0)
         ah_buf_addf(b, "  %lld tok", (long long)(n->input + n->output));
-    if (n->cost >= 0)
-        ah_buf_addf(b, "  $%.4f", n->cost);
+    if (n->cost >= 0) {
+        char money[AH_TREE_MONEY_BYTES];
+        ah_tree_money(n->cost, money);
+        ah_buf_addf(b, "  %s", money);
+    }
 }
 
 static void print_line(struct tree *t, const struct node *n, const char *branch)

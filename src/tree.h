@@ -23,4 +23,8 @@ struct ah_tree_opts {
 int ah_tree_print(struct ah_store *s, int64_t run, const struct ah_tree_opts *opts, FILE *to,
                   struct ah_error *err);
 
+#define AH_TREE_MONEY_BYTES 40
+void ah_tree_money(double usd,
+                   char out[AH_TREE_MONEY_BYTES]); /* what is not nothing does not read as nothing */
+
 #endif

@@ -444,6 +444,38 @@ static void count_line(void *arg, enum ah_log_level level, const char *line, siz
     *(int *)arg += strstr(line, "more than 25000 spans") != NULL;
 }
 
+/* Of a run's calls each must have a price, also those that are no chat; one that was refused has none. */
+static void cost_of_a_run(void **state)
+{
+    (void)state;
+    static const struct {
+        const char
+            *calls;  /* m: a model, e: embeddings, each for 0.25; M, E: for nobody knows what; r: refused */
+        double cost; /* < 0: unknown */
+    } rows[] = {{"", -1},   {"m", 0.25}, {"e", 0.25}, {"me", 0.5},  {"M", -1},    {"mM", -1},  {"Mm", -1},
+                {"mE", -1}, {"Em", -1},  {"r", -1},   {"rm", 0.25}, {"mr", 0.25}, {"rMm", -1}, {"rme", 0.5}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct ah_run *run = start("costs");
+        for (const char *call = rows[i].calls; *call; call++) {
+            bool embeds = *call == 'e' || *call == 'E';
+            struct ah_span *s =
+                ah_span_start(run, NULL, embeds ? AH_SPAN_EMBEDDING : AH_SPAN_LLM, "call", NULL, 0);
+            if (*call == 'r')
+                ah_span_refused(s);
+            else
+                ah_span_usage(s, "{\"input_tokens\":3}", 18, 3, 0, *call == 'm' || *call == 'e' ? 0.25 : -1);
+            ah_span_end(s, NULL, 0, *call == 'r' ? "refused" : NULL);
+            ah_span_unref(s);
+        }
+        const struct ah_run_totals *sum = ah_run_totals(run);
+        assert_int_equal(sum->cost_known, rows[i].cost >= 0);
+        if (sum->cost_known && sum->cost != rows[i].cost)
+            fail_msg("%s: %g", rows[i].calls, sum->cost);
+        assert_int_equal(sum->model_calls, strlen(rows[i].calls));
+        ah_run_end(run, NULL, 0, NULL);
+    }
+}
+
 /* What LangSmith may not show is said once, at the first span too many; the spans are journalled all the same. */
 static void long_traces_are_warned_of(void **state)
 {
@@ -484,6 +516,7 @@ int main(void)
         TEST(misspelt),
         TEST(draws_the_tree),
         TEST(many_spans),
+        TEST(cost_of_a_run),
         TEST(long_traces_are_warned_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,26 @@ run trace ls --slower 1h;                  want_code 0; empty_out
 run trace ls --with-tag red --limit 1 --json
 want_out '"thread_id":"t1"'
 
+begin "a run's cost: embeddings and all, not unknown for a call that was refused, never nothing"
+cat >cost.lua <<'LUA'
+local openai, trace = require "host.openai", require "host.trace"
+trace.run({ name = "embeds" }, openai.embeddings, { model = "text-embedding-3-small", input = "hello" })
+trace.run({ name = "falls-back" }, function()
+  for _, model in ipairs { "no-such-model", "gpt-4o" } do
+    openai.chat_model({ model = model }):invoke { { role = "user", content = "hello" } }
+  end
+end)
+trace.run({ name = "unlisted" }, function()
+  openai.chat_model({ model = "gpt-4o" }):invoke { { role = "user", content = "hello" } }
+  openai.chat_model({ model = "gpt-4o", price = false }):invoke { { role = "user", content = "hello" } }
+end)
+LUA
+run run --emulate -q cost.lua;             want_code 0
+run trace ls
+check "embeddings have a cost above nothing" grep -qE 'embeds .* [1-9][0-9]* +<\$0\.0001 ' out
+check "a refused call costs nothing" grep -qE 'falls-back .* \$0\.000[1-9] ' out
+check "what has no price is unknown" grep -qE 'unlisted .* [0-9]+ +- ' out
+
 begin "ls --where is a sandboxed expression"
 three_runs
 run trace ls --where 'tokens > 1000 and tags.red and metadata.thread_id == "t1"'

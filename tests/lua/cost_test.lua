@@ -37,6 +37,36 @@ t.test("a price of one's own, and none", function()
   t.raises("price", openai.chat_model, { model = "x", price = true })
 end)
 
+-- What LangSmith has of a run of `work`: its spans by type.
+local function spans_of(work)
+  local done = {}
+  pcall(trace.run, { name = "sum" }, function()
+    done.id = trace.current().trace_id
+    work()
+  end)
+  assert(trace.flush())
+  local spans = {}
+  for span in langsmith.runs { trace_id = done.id } do spans[span.run_type] = span end
+  return spans
+end
+
+t.test("embeddings have tokens and a price, too", function()
+  local got
+  local spans = spans_of(function() got = assert(openai.embeddings { model = "text-embedding-3-small", input = "hello" }) end)
+  near(got.cost, got.usage_metadata.input_tokens * prices.of "text-embedding-3-small".input / 1e6)
+  near(spans.embedding.outputs.usage_metadata.total_cost, got.cost)
+  near(spans.embedding.extra.metadata.usage_metadata.total_cost, got.cost)
+end)
+
+t.test("a call that was refused takes no tokens", function()
+  local spans = spans_of(function()
+    local answer, err = openai.chat_model { model = "no-such-model" }:invoke { { role = "user", content = "hello" } }
+    t.eq(answer, nil)
+    t.eq(err.status, 404)
+  end)
+  t.eq(spans.llm.outputs, nil)
+end)
+
 t.test("rows by other names", function()
   t.eq(prices.of "openai/gpt-4o-2024-08-06", prices.list["gpt-4o"])
   t.eq(prices.of "claude-sonnet-4-20250514", prices.list["claude-sonnet-4"])
