@@ -37,6 +37,7 @@ def check(what, fine, more=""):
     print("%s - %s%s" % ("ok" if fine else "not ok", what, "" if fine else "\n# " + str(more)), flush=True)
     if not fine:
         failures.append(what)
+    return fine
 
 
 def note(text):
@@ -277,7 +278,7 @@ def down(long):
         check("a script feels nothing of it", child.returncode == 0, text(child.err))
         check("it is said how many wait", "%d spans waiting in the journal" % (count + 1) in text(child.err), text(child.err)[-500:])
         numbers = [int(n) for n in re.findall(r"\d+", text(child.out))]
-        if len(numbers) == 2:
+        if check("the script says how much memory it had", len(numbers) == 2, text(child.out)):
             grown = (numbers[1] - numbers[0]) / 2**20
             note("%.1f MB at a fifth of %d spans, %.1f MB more at their end" % (numbers[0] / 2**20, count, grown))
             check("memory is flat", RELEASE == PROGRAM or grown <= 4, grown)
