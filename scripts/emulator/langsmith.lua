@@ -214,6 +214,7 @@ local function apply(self, op)
     local late = record.patched and record.late or {}
     merge(record, op.run)
     merge(record, late) -- a patch that came before its post
+    record.start_time = given(record.start_time) or record.received
     record.posted = true
   else
     if not record.posted then record.late = op.run end
