@@ -116,9 +116,12 @@ function checkParts(op, x, where) {
   }
 }
 
+let tooLong = 0;
+
 function checkBody(op, x, where) {
   const type = (x.headers['content-type'] || '').split(';')[0].trim();
   if (!x.body || x.body.length === 0) {
+    if (x.request?.bytes > 0) return void tooLong++; // not kept: the log has its length only
     if (op.bodyRequired) problem(where, 'a body is required', x);
     return;
   }
@@ -255,5 +258,6 @@ if (!partial) {
 const byDoc = {};
 for (const op of operations) (byDoc[op.doc] ||= []).push(op.id);
 for (const [doc, ids] of Object.entries(byDoc)) console.log(`# ${doc}: ${ids.filter(id => bases.has(id)).length} of ${ids.length} operations were exercised`);
+if (tooLong) console.log(`# ${tooLong} requests were too long to be kept: their bodies were not looked at`);
 console.log(`1..${number}`);
 process.exit(failed ? 1 : 0);
